@@ -1,0 +1,29 @@
+# Every recipe is a script, called by a relative path and quoting what it handles: a clone's path may have a space in it.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench lint clean
+
+help:
+	@echo 'make setup   install what mcugrad needs (apt packages, a pinned .venv); a second run only checks'
+	@echo 'make demo    a watch learns its wearer, on an emulated 256 KB microcontroller   (DEMO_ARGS=...)'
+	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
+	@echo 'make bench   measure instructions, SRAM and flash, write build/bench/           (BENCH_ARGS=...)'
+	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
+	@echo 'make clean   remove .venv, build and every cache'
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@scripts/with-venv python models/watch/demo.py $(DEMO_ARGS)
+
+test: setup
+	@scripts/with-venv scripts/test $(TEST_ARGS)
+
+bench: setup
+	@scripts/with-venv python tests/bench/run.py $(BENCH_ARGS)
+
+lint: setup
+	@scripts/with-venv scripts/lint
+
+clean:
+	@scripts/clean
