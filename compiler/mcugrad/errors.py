@@ -4,5 +4,6 @@
 class McugradError(Exception):
     """A mistake in the input or the environment, told in one sentence.
 
-    The sentence says what is wrong, where (file, node, byte) and what to do; the command line prints it and exits with code 2.
+    The sentence says what is wrong, where (file, node, byte) and what to do; the command line prints it and exits
+    with code 2.
     """

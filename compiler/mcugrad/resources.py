@@ -23,10 +23,10 @@ def _find(name: str) -> Path:
 
 
 def runtime_dir() -> Path:
-    """Folder of the C runtime: `include/`, `src/`, `NUMERICS.md`. Raises McugradError if the installation is damaged."""
+    """Folder of the C runtime (`include/`, `src/`, `NUMERICS.md`). Raises McugradError if it is missing."""
     return _find("runtime_c")
 
 
 def targets_dir() -> Path:
-    """Folder that holds one folder a board. Raises McugradError if the installation is damaged."""
+    """Folder that holds one folder a board. Raises McugradError if it is missing."""
     return _find("targets")
