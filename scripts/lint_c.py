@@ -1,0 +1,70 @@
+"""Compiles every C file that is not generated, with each compiler that must accept it, warnings as errors.
+
+Kernels (runtime_c/src/*.c) build for every board and the host; those under runtime_c/src/<architecture>/ only for the
+emulated boards. targets/common/ is compiled around the test model tests/device/fake_model/, since it needs some model.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = (
+    *("-std=c11", "-O2", "-ffp-contract=off", "-c", "-o", os.devnull),
+    *("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"),
+)
+INCLUDES = ("-Iruntime_c/include", "-Iruntime_c/src", "-Itargets/common", "-Itests/device/fake_model")
+MODEL = ("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE", '-DMG_MODEL_HEADER="fake.h"')
+# The rest of targets/common is start-up and semihosting: it means nothing on the host.
+HOST_FILES = ("session.c", "line.c", "io_posix.c")
+
+
+def _sources(board: Path, native: bool) -> Iterator[Path]:
+    runtime = sorted(Path("runtime_c").rglob("*.c"))
+    yield from (p for p in runtime if not native or p.parent == Path("runtime_c/src"))
+    common = sorted(Path("targets/common").rglob("*.c"))
+    yield from (p for p in common if (p.name in HOST_FILES if native else p.name != "io_posix.c"))
+    yield from sorted(board.rglob("*.c"))
+    yield from sorted(Path("tests/device/fake_model").glob("*.c"))
+
+
+def _commands() -> Iterator[list[str]]:
+    for description in sorted(Path("targets").glob("*/board.toml")):
+        board: dict[str, Any] = tomllib.loads(description.read_text(encoding="utf-8"))
+        native = board["run"]["runner"] == "native"
+        timer = [f"-DMG_TIMER_BASE={board['timer']['base']:#x}u"] if "timer" in board else []
+        for compiler in ("gcc", "clang") if native else ("arm-none-eabi-gcc",):
+            for source in _sources(description.parent, native):
+                yield [compiler, *board["cpu_flags"], *FLAGS, *INCLUDES, *MODEL, *timer, str(source)]
+
+
+def _compile(command: list[str]) -> str:
+    """The compiler's complaints, empty if there are none."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return f"{command[0]} is not installed: run `make setup`"
+    return f"{' '.join(command)}\n{done.stdout}{done.stderr}" if done.returncode else ""
+
+
+def main() -> int:
+    """Compile everything, print every complaint, return the exit code."""
+    os.chdir(ROOT)
+    commands = list(_commands())
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        complaints = [text for text in pool.map(_compile, commands) if text]
+    print(*dict.fromkeys(complaints), f"{len(commands)} compilations, {len(complaints)} failed", sep="\n")
+    return 1 if complaints or not commands else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
