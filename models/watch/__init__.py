@@ -1,0 +1,1 @@
+"""The watch that learns its wearer: data, float training, float fine-tuning."""
