@@ -1,0 +1,108 @@
+"""What a board is: targets/<name>/board.toml, validated."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mcugrad.errors import McugradError
+from mcugrad.resources import targets_dir
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Region(_Table):
+    """A memory: first address and size, both in bytes."""
+
+    origin: int = Field(ge=0, lt=2**32)
+    size: int = Field(gt=0, le=2**32)
+
+
+class Memory(_Table):
+    """The limits that linker and MPU enforce."""
+
+    ram: Region
+    flash: Region
+
+
+class Timer(_Table):
+    """The free-running timer at `base` that counts at `hz`."""
+
+    base: int = Field(ge=0, lt=2**32)
+    hz: int = Field(gt=0)
+
+
+class Run(_Table):
+    """How a firmware is executed: by itself, or by QEMU's `machine` with 2^icount_shift ns an instruction."""
+
+    runner: Literal["native", "qemu"]
+    machine: str | None = None
+    icount_shift: int = Field(default=6, ge=0, le=10)
+
+
+class Board(_Table):
+    """One target. `stack_reserve` is in bytes; a native board has neither memory limits nor a timer."""
+
+    name: str
+    description: str
+    core: str
+    cpu_flags: tuple[str, ...]
+    stack_reserve: int = Field(default=0, ge=0, multiple_of=8)
+    memory: Memory | None = None
+    timer: Timer | None = None
+    run: Run
+
+    @model_validator(mode="after")
+    def _emulated_boards_are_complete(self) -> Board:
+        if self.run.runner == "qemu" and not (self.memory and self.timer and self.run.machine and self.stack_reserve):
+            raise ValueError("a board run by qemu needs memory, timer, stack_reserve and run.machine")
+        return self
+
+    @property
+    def native(self) -> bool:
+        return self.run.runner == "native"
+
+    def instructions(self, ticks: int) -> int:
+        """Executed instructions in `ticks` of the timer under QEMU's -icount; 0 on a board without a timer."""
+        if self.timer is None:
+            return 0
+        return round(ticks * Fraction(10**9, self.timer.hz << self.run.icount_shift))
+
+
+def board_names() -> list[str]:
+    """Names of all boards, sorted."""
+    return sorted(path.parent.name for path in targets_dir().glob("*/board.toml"))
+
+
+def board_dir(board: Board) -> Path:
+    """The board's folder: board.toml, link.ld, README.md."""
+    return targets_dir() / board.name
+
+
+def load_board(name: str) -> Board:
+    """The board called `name`. Raises McugradError when there is none, naming the nearest, or its file is wrong."""
+    names = board_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
+        raise McugradError(f"there is no board {name!r}: {hint}")
+    path = targets_dir() / name / "board.toml"
+    try:
+        board = Board.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise McugradError(f"{path} does not describe a board: {' '.join(str(error).split())}") from error
+    if board.name != name:
+        raise McugradError(f"{path} says name = {board.name!r}: it must be its folder's name")
+    return board

@@ -1,0 +1,119 @@
+"""Reads what we need of an ELF file: sections, symbols, bytes. Little-endian, 32 or 64 bits."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcugrad.errors import McugradError
+
+_SHT_SYMTAB, _SHT_NOBITS = 2, 8
+_SHF_ALLOC = 2
+
+
+@dataclass(frozen=True)
+class Section:
+    """`address` and `size` in bytes; `data` is empty for sections without content in the file (.bss)."""
+
+    name: str
+    address: int
+    size: int
+    allocated: bool
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """`kind`: "object", "function" or "other"; `section` is None for absolute and undefined symbols."""
+
+    name: str
+    value: int
+    size: int
+    kind: str
+    section: str | None
+
+
+@dataclass(frozen=True)
+class Elf:
+    """Sections by name and all symbols in file order."""
+
+    sections: dict[str, Section]
+    symbols: tuple[Symbol, ...]
+
+    def size(self, *names: str) -> int:
+        """Bytes of the named sections together; a section that is not there counts 0."""
+        return sum(self.sections[name].size for name in names if name in self.sections)
+
+    def symbol(self, name: str) -> Symbol:
+        """The symbol of that name. Raises McugradError when there is none."""
+        for symbol in self.symbols:
+            if symbol.name == name:
+                return symbol
+        raise McugradError(f"the linked firmware has no symbol {name}: its sources are not a compiled model")
+
+    def function_at(self, address: int) -> str | None:
+        """Name of the function that holds an instruction's address."""
+        for symbol in self.symbols:
+            if symbol.kind == "function" and (symbol.value & ~1) <= address < (symbol.value & ~1) + max(symbol.size, 1):
+                return symbol.name
+        return None
+
+
+def _name(table: bytes, offset: int) -> str:
+    return table[offset : table.index(b"\0", offset)].decode()
+
+
+def read_elf(path: Path) -> Elf:
+    """Parse `path`. Raises McugradError when it is not a little-endian ELF file."""
+    data = path.read_bytes()
+    if data[:4] != b"\x7fELF" or data[5] != 1:
+        raise McugradError(f"{path} is not a little-endian ELF file: build it again")
+    wide = data[4] == 2
+    table, count, names_at = _header(data, wide)
+    raw = [_section(data, table, i, wide) for i in range(count)]
+    names = data[raw[names_at][3] : raw[names_at][3] + raw[names_at][4]]
+    sections = [
+        Section(
+            _name(names, n),
+            address,
+            size,
+            bool(flags & _SHF_ALLOC),
+            b"" if kind == _SHT_NOBITS else data[at : at + size],
+        )
+        for n, kind, address, at, size, flags, _ in raw
+    ]
+    symbols: list[Symbol] = []
+    for section, fields in zip(sections, raw, strict=True):
+        if fields[1] == _SHT_SYMTAB:
+            symbols += _symbols(section.data, sections[fields[6]].data, sections, wide)
+    return Elf({section.name: section for section in sections if section.name}, tuple(symbols))
+
+
+def _header(data: bytes, wide: bool) -> tuple[int, int, int]:
+    """(offset of the section table, number of sections, index of the section of names)."""
+    if wide:
+        return struct.unpack_from("<Q", data, 40)[0], *struct.unpack_from("<HH", data, 60)
+    return struct.unpack_from("<I", data, 32)[0], *struct.unpack_from("<HH", data, 48)
+
+
+def _section(data: bytes, table: int, i: int, wide: bool) -> tuple[int, int, int, int, int, int, int]:
+    """(name, type, address, offset, size, flags, link) of section i."""
+    if wide:
+        name, kind, flags, address, offset, size, link = struct.unpack_from("<IIQQQQI", data, table + 64 * i)
+    else:
+        name, kind, flags, address, offset, size, link = struct.unpack_from("<IIIIIII", data, table + 40 * i)
+    return name, kind, address, offset, size, flags, link
+
+
+def _symbols(data: bytes, names: bytes, sections: list[Section], wide: bool) -> list[Symbol]:
+    kinds = {1: "object", 2: "function"}
+    symbols = []
+    for at in range(0, len(data), 24 if wide else 16):
+        if wide:
+            name, info, _, where, value, size = struct.unpack_from("<IBBHQQ", data, at)
+        else:
+            name, value, size, info, _, where = struct.unpack_from("<IIIBBH", data, at)
+        section = sections[where].name if 0 < where < len(sections) else None
+        symbols.append(Symbol(_name(names, name), value, size, kinds.get(info & 15, "other"), section))
+    return symbols

@@ -1,0 +1,27 @@
+#include "io.h"
+#include "semihosting.h"
+
+bool mg_io_open(mg_io_t *io) {
+    io->log = mg_semihosting_open_stdout();
+    io->session = mg_semihosting_open("session.bin", MG_OPEN_READ);
+    io->result = mg_semihosting_open("result.bin", MG_OPEN_WRITE);
+    return io->log >= 0 && io->session >= 0 && io->result >= 0;
+}
+
+bool mg_io_read(const mg_io_t *io, uint32_t offset, void *to, uint32_t n) {
+    return mg_semihosting_seek(io->session, offset) && mg_semihosting_read(io->session, to, n);
+}
+
+bool mg_io_write(const mg_io_t *io, const void *from, uint32_t n) { return mg_semihosting_write(io->result, from, n); }
+
+bool mg_io_rewind(const mg_io_t *io) { return mg_semihosting_seek(io->result, 0); }
+
+bool mg_io_close(const mg_io_t *io) { return mg_semihosting_close(io->session) && mg_semihosting_close(io->result); }
+
+void mg_io_log(const mg_io_t *io, const char *line) {
+    uint32_t n = 0;
+    while (line[n]) n++;
+    mg_semihosting_write(io->log, line, n);
+}
+
+void mg_io_error(const char *line) { mg_semihosting_error(line); }

@@ -1,0 +1,35 @@
+/* The memory window: flash is read-only, RAM never executes, and whatever no region names faults (PRIVDEFENA = 0), so that
+ * byte 262,145 of an emulated board with megabytes of memory is as absent as it would be on the real part. */
+#include "board.h"
+
+#define MPU_CTRL 0xE000ED94u
+#define MPU_RNR 0xE000ED98u
+#define MPU_RBAR 0xE000ED9Cu
+#define MPU_RASR 0xE000EDA0u
+
+#define READ_ONLY (5u << 24)
+#define READ_WRITE (1u << 24)
+#define NEVER_EXECUTE (1u << 28)
+#define NORMAL (3u << 16) /* cached, write back */
+#define DEVICE (1u << 16)
+
+/* Covers [begin, end) with regions from number `region` on; PMSAv7 regions are powers of two, aligned to their size. */
+static uint32_t cover(uint32_t region, uint32_t begin, uint32_t end, uint32_t attributes) {
+    while (begin < end) {
+        uint32_t bits = 5;
+        while (bits < 31 && (begin & ((2u << bits) - 1)) == 0 && (2u << bits) <= end - begin) bits++;
+        *mg_register(MPU_RNR) = region++;
+        *mg_register(MPU_RBAR) = begin;
+        *mg_register(MPU_RASR) = attributes | ((bits - 1) << 1) | 1u;
+        begin += 1u << bits;
+    }
+    return region;
+}
+
+void mg_mpu_start(void) {
+    uint32_t region = cover(0, mg_address(__flash_start), mg_address(__flash_end), READ_ONLY | NORMAL);
+    region = cover(region, mg_address(__ram_start), mg_address(__ram_end), READ_WRITE | NEVER_EXECUTE | NORMAL);
+    cover(region, MG_TIMER_BASE, MG_TIMER_BASE + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
+    *mg_register(MPU_CTRL) = 1u;
+    __asm__ volatile("dsb\n isb" ::: "memory");
+}
