@@ -1,5 +1,6 @@
 """What the package promises before any graph is compiled: its data, its pins, its command."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -37,6 +38,13 @@ def test_saving_tvm_graphs_does_not_crash() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
+
+
+def test_onnxruntime_leaves_no_trace_in_the_home_folder(tmp_path: Path) -> None:
+    without = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    code = "import mcugrad, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], env={**without, "HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_importing_the_command_line_leaves_heavy_packages_alone() -> None:
