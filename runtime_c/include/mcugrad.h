@@ -1,0 +1,218 @@
+/* mcugrad runtime: int8 inference and integer training kernels.
+ *
+ * Layouts: activations and errors CHW (batch 1), weights OIHW, 1-D data is H = 1.
+ * Types: s8 tensors are int8 with one (scale, zero_point) each; weights are symmetric int8 with a scale per output
+ * channel; biases are int32 in units of x_scale * w_scale[c]. NUMERICS.md gives every formula.
+ * No kernel allocates, calls libm, or touches memory other than its arguments. No pointer needs more than its type's
+ * alignment. Unless a contract says otherwise the output must not overlap an input.
+ */
+#ifndef MCUGRAD_H
+#define MCUGRAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { MG_F32 = 0, MG_S8 = 1, MG_S16 = 2 } mg_dtype_t;
+
+/* ---- shapes ------------------------------------------------------------------------------------------------- */
+
+/* A 2-D convolution, also its gradients. Output channel oc reads the input channels of group oc / (out_c / groups).
+ * int32 accumulators cannot overflow while k_h * k_w * in_c / groups <= 65,535 (255 * 128 per term); the compiler checks. */
+typedef struct {
+    int32_t in_c, in_h, in_w, out_c, out_h, out_w;
+    int32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, groups;
+    int32_t x_zero, y_zero, y_min, y_max; /* y_min/y_max: the int8 range left by a fused Relu/Clip */
+} mg_conv2d_t;
+
+/* A pooling window. count_pad: padding counts in the mean (ONNX count_include_pad). */
+typedef struct {
+    int32_t c, in_h, in_w, out_h, out_w;
+    int32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int32_t pad_bottom, pad_right; /* for count_pad: the mean counts positions inside the padded input only */
+    int32_t count_pad;
+    int32_t x_zero, y_zero, y_min, y_max;
+} mg_pool2d_t;
+
+/* A box of `outer` x `rows` x `inner` elements seen in two tensors: element (o, r, i) of the box is element
+ * o * stride_o + r * stride_r + i of a tensor (strides in elements). Pad, crop, Concat and its slices are boxes. */
+typedef struct {
+    int32_t outer, rows, inner;
+    int32_t src_stride_o, src_stride_r, dst_stride_o, dst_stride_r;
+} mg_box_t;
+
+/* A permutation of up to four axes: out[i0,i1,i2,i3] = in[i0*stride[0] + ... + i3*stride[3]]; shape is the output's. */
+typedef struct {
+    int32_t shape[4], stride[4];
+} mg_permute_t;
+
+/* ---- forward, int8 ------------------------------------------------------------------------------------------ */
+
+/* y[oc,oy,ox] = requantize(bias[oc] + sum (x - x_zero) * w). Padding is real zero. bias may be NULL.
+ * requantize(acc) = round_half_even(clamp((float)acc * scale[oc], y_min - y_zero, y_max - y_zero)) + y_zero,
+ * scale[oc] = x_scale * w_scale[oc] / y_scale: onnxruntime's QLinearConv bit for bit. acc + bias wraps. */
+void mg_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w, const int32_t *restrict bias,
+                  const float *restrict scale, int8_t *restrict y);
+/* The same for groups == in_c, out_c a multiple of in_c. */
+void mg_depthwise_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
+                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
+/* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
+void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
+                           const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
+
+typedef struct {
+    float a_scale, b_scale; /* a_scale/y_scale and b_scale/y_scale */
+    int32_t a_zero, b_zero, y_zero, y_min, y_max;
+} mg_add_t;
+/* y = clamp(round((a - a_zero) * a_scale + (b - b_zero) * b_scale) + y_zero), n elements; y may be a or b. */
+void mg_add_s8(const mg_add_t *g, const int8_t *a, const int8_t *b, int32_t n, int8_t *y);
+
+typedef struct {
+    float scale; /* x_scale / y_scale */
+    float alpha; /* slope below zero: 1 requantize, 0 < alpha != 1 LeakyRelu */
+    int32_t x_zero, y_zero, y_min, y_max;
+} mg_requantize_t;
+/* v = (float)(x - x_zero) * scale; if (x < x_zero) v = v * alpha; y = clamp(round(v) + y_zero), over a box of x and y.
+ * Requantize, Relu, Clip, LeakyRelu, a Concat operand, the inside of Pad. y may be x when the strides agree. */
+void mg_requantize_s8(const mg_requantize_t *g, const mg_box_t *box, const int8_t *x, int8_t *y);
+/* n bytes of v (the border of Pad). */
+void mg_fill_s8(int8_t *y, int32_t n, int8_t v);
+
+/* Maximum over the window, padding ignored; y is in x's scale; then clamped to [y_min, y_max]. */
+void mg_max_pool2d_s8(const mg_pool2d_t *g, const int8_t *restrict x, int8_t *restrict y);
+/* y = clamp(round((float)(sum (x - x_zero)) * (scale / n)) + y_zero), scale = x_scale / y_scale, n positions as float
+ * (scale / n is one float32 division). */
+void mg_avg_pool2d_s8(const mg_pool2d_t *g, float scale, const int8_t *restrict x, int8_t *restrict y);
+
+void mg_permute_s8(const mg_permute_t *g, const int8_t *restrict x, int8_t *restrict y);
+
+/* ---- head and loss, float32 --------------------------------------------------------------------------------- */
+
+/* y[i] = (float)(x[i] - zero) * scale */
+void mg_dequantize_s8(const int8_t *restrict x, int32_t n, float scale, int32_t zero, float *restrict y);
+/* y[o] = (sum_i w[o,i] * x[i]) + b[o]; b may be NULL. */
+void mg_dense_f32(const float *restrict w, const float *restrict b, const float *restrict x, int32_t n_in, int32_t n_out,
+                  float *restrict y);
+/* Deterministic exp (x <= 0, relative error < 2^-20, 0 below -87) and natural logarithm (x > 0, normal): only float32
+ * multiplications, additions and exponent bits, the same on every host. */
+float mg_exp_f32(float x);
+float mg_log_f32(float x);
+/* Over the last axis of an outer x n tensor; y may be x. */
+void mg_softmax_f32(const float *x, int32_t outer, int32_t n, float *y);
+void mg_log_softmax_f32(const float *x, int32_t outer, int32_t n, float *y);
+/* *loss = log(sum_i exp(x[i] - max)) - (x[label] - max); d[i] = exp(x[i] - max) / sum - [i == label]. 0 <= label < n. */
+void mg_softmax_cross_entropy_f32(const float *restrict x, int32_t n, int32_t label, float *restrict loss,
+                                  float *restrict d);
+/* *loss = (sum_i (x[i] - t[i])^2) * (1/n); d[i] = (x[i] - t[i]) * (2/n). */
+void mg_mse_f32(const float *restrict x, const float *restrict target, int32_t n, float *restrict loss, float *restrict d);
+/* max_i |x[i]|, at least 1e-30: G, the unit that predicts every error scale of the step. */
+float mg_absmax_f32(const float *x, int32_t n);
+/* dx[i] = sum_o w[o,i] * dy[o] */
+void mg_dense_dgrad_f32(const float *restrict w, const float *restrict dy, int32_t n_in, int32_t n_out,
+                        float *restrict dx);
+/* w[o,i] = w[o,i] - (dy[o] * x[i]) * lr;  b[o] = b[o] - dy[o] * lr. w or b may be NULL (frozen). */
+void mg_dense_update_f32(const float *restrict x, const float *restrict dy, int32_t n_in, int32_t n_out, float lr,
+                         float *restrict w, float *restrict b);
+
+/* ---- error tensors ------------------------------------------------------------------------------------------ */
+
+/* Where and how an error tensor is stored: every backward kernel computes one float per element and hands it over here.
+ *   v = acc * base_scale;  if (skip) v += (float)skip[i] * skip_scale;  if (mult) v *= mult[c];
+ *   if (mask) v = 0 where the forward output saturated, i.e. unless mask_min < mask[i] < mask_max;
+ *   absmax = max(absmax, |v|);  out[i] = v (f32)  or  round(clamp(v * inv_scale, -qmax, qmax)), clipped ones counted.
+ * out may be skip. */
+typedef struct {
+    void *out;
+    const void *skip;
+    const float *mult;
+    const int8_t *mask;
+    float base_scale, skip_scale, scale, inv_scale, absmax;
+    uint32_t clipped;
+    mg_dtype_t out_type, skip_type;
+    int32_t mask_min, mask_max;
+} mg_store_t;
+void mg_store(mg_store_t *s, int32_t c, int32_t i, float acc);
+
+/* The delayed scale of one error tensor (NUMERICS.md). Use:
+ *   do { mg_scale_predict(&s, ratio, g); kernel(..., &s); } while (mg_scale_observe(&s, &ratio, g));
+ * The loop body runs twice only while `ratio` is 0 (the first step measures). f32 tensors need neither. */
+void mg_scale_predict(mg_store_t *s, float ratio, float g);
+bool mg_scale_observe(mg_store_t *s, float *ratio, float g);
+/* The smallest power of two >= max(v, 2^-100). */
+float mg_pow2ceil_f32(float v);
+
+/* ---- backward ----------------------------------------------------------------------------------------------- */
+
+/* Suffix: the type of the incoming error `e`, in units of the int32 accumulator. acc = sum_{oc,ky,kx} e * w for input
+ * element (ic,iy,ix), in that loop order, in int32 (s8), int64 (s16) or float32 (f32); then mg_store((float)acc). */
+void mg_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w, mg_store_t *s);
+void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
+void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);
+
+/* Stochastic rounding: u in [0, 1) for element i of tensor `tensor` at `step`. */
+typedef struct {
+    uint32_t seed, step, tensor;
+} mg_random_t;
+uint32_t mg_random_key(const mg_random_t *r);
+float mg_random_uniform(uint32_t key, uint32_t i);
+
+/* Which weights train: input channels inputs[0..n_inputs) of each group for output channels outputs[0..n_outputs);
+ * NULL means the first n. */
+typedef struct {
+    const uint16_t *inputs, *outputs;
+    int32_t n_inputs, n_outputs;
+} mg_subset_t;
+
+/* acc = sum_{oy,ox} e[oc,oy,ox] * (x[ic,iy,ix] - x_zero) for each trained weight (padding adds nothing), then
+ *   w = clamp(w + floor(clamp(u - (float)acc * (rate * qas[oc]), +-1e9)), -127, 127),
+ * rate = lr * S, qas[oc] = w_scale^-2 (0 freezes a channel), u the uniform of the weight's OIHW index.
+ * Returns how many of the visited weights ended at +-127. int32 holds while out_h * out_w <= 66,311 (checked). */
+uint32_t mg_conv2d_update_weight_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
+                                    const mg_subset_t *subset, const float *restrict qas, float rate,
+                                    const mg_random_t *random, int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict x,
+                                     const mg_subset_t *subset, const float *restrict qas, float rate,
+                                     const mg_random_t *random, int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict x,
+                                     const mg_subset_t *subset, const float *restrict qas, float rate,
+                                     const mg_random_t *random, int8_t *restrict w);
+/* acc = sum over the `plane` positions of e[c]; b[c] = saturate_int32(b[c] + floor(clamp(u - (float)acc * (rate * qas[c]),
+ * +-1e9))), qas[c] = (x_scale * w_scale[c])^-2. */
+void mg_update_bias_s8(const int8_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
+                       const mg_random_t *random, int32_t *restrict b);
+void mg_update_bias_s16(const int16_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
+                        const mg_random_t *random, int32_t *restrict b);
+void mg_update_bias_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
+                        const mg_random_t *random, int32_t *restrict b);
+
+/* The light ones read any error type (`e_type`) as float, exactly. */
+/* acc = e: masks, per-channel scales, sums of two errors, a change of type. channels x plane elements; out may be e. */
+void mg_error_map(const void *e, mg_dtype_t e_type, int32_t channels, int32_t plane, mg_store_t *s);
+/* acc = e * (x < x_zero ? alpha : 1): the gradient of LeakyRelu. */
+void mg_leaky_relu_dgrad(const void *e, mg_dtype_t e_type, const int8_t *x, int32_t x_zero, float alpha, int32_t channels,
+                         int32_t plane, mg_store_t *s);
+/* acc = sum over the windows that hold the element, oy then ox ascending, of e * (1/n), as float32. */
+void mg_avg_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s);
+/* acc = sum over the windows whose first maximum (ky then kx ascending) is the element, oy then ox ascending, of e. */
+void mg_max_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, const int8_t *x, mg_store_t *s);
+/* The box of e (src strides) that a Concat operand or the inside of Pad occupies; the result (dst strides) is dense and
+ * has `plane` elements a channel. */
+void mg_slice_dgrad(const mg_box_t *box, const void *e, mg_dtype_t e_type, int32_t plane, mg_store_t *s);
+/* out[i] = e[permuted], see mg_permute_t; plane as above. */
+void mg_permute_dgrad(const mg_permute_t *g, const void *e, mg_dtype_t e_type, int32_t plane, mg_store_t *s);
+
+/* ---- schedule ----------------------------------------------------------------------------------------------- */
+
+typedef enum { MG_CONSTANT = 0, MG_LINEAR = 1, MG_COSINE = 2 } mg_schedule_t;
+/* The rate of `step` in [0, total): base, base * (1 - step/total), base * (1 + cos(pi * step/total)) / 2; the cosine is a
+ * polynomial, the same everywhere. Steps past the end keep the last planned rate; total 0 means constant. */
+float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,189 @@
+/* Inline helpers that kernels share. Not a public header: emitted projects copy it beside the kernels they use. */
+#ifndef MG_INTERNAL_H
+#define MG_INTERNAL_H
+
+#include "mcugrad.h"
+
+#include <string.h>
+
+/* Bit equality between compilers rests on IEEE arithmetic, one operation at a time. */
+#if defined(__FAST_MATH__)
+#error "mcugrad: build without -ffast-math and -Ofast; the kernels need IEEE float arithmetic"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__) && !defined(__STRICT_ANSI__) /* gcc contracts by default in its own dialects only */
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+/* A half-open range of window taps or of output positions. */
+typedef struct {
+    int32_t begin, end;
+} mg_range_t;
+
+static inline int32_t mg_min_i32(int32_t a, int32_t b) { return a < b ? a : b; }
+static inline int32_t mg_max_i32(int32_t a, int32_t b) { return a > b ? a : b; }
+
+/* ---- float32 by its bits ------------------------------------------------------------------------------------ */
+
+static inline uint32_t mg_bits(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static inline float mg_from_bits(uint32_t bits) {
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static inline float mg_abs_f32(float v) { return mg_from_bits(mg_bits(v) & 0x7FFFFFFFu); }
+
+/* NaN becomes lo: what follows converts to an integer, which NaN cannot be. */
+static inline float mg_clamp_f32(float v, float lo, float hi) {
+    v = v > lo ? v : lo;
+    return v < hi ? v : hi;
+}
+
+/* Half to even, |v| <= 2^22: adding 1.5 * 2^23 leaves the integer in the low bits of the mantissa. */
+static inline int32_t mg_round_f32(float v) { return (int32_t)(mg_bits(v + 12582912.0f) - 0x4B400000u); }
+
+/* floor(clamp(v, +-1e9)): the step of an integer parameter. */
+static inline int32_t mg_floor_step(float v) {
+    float bounded = mg_clamp_f32(v, -1e9f, 1e9f);
+    int32_t towards_zero = (int32_t)bounded;
+    return towards_zero - ((float)towards_zero > bounded ? 1 : 0);
+}
+
+/* ---- onto an int8 grid -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    float lo, hi;
+    int32_t zero;
+} mg_grid_t;
+
+static inline mg_grid_t mg_grid(int32_t zero, int32_t min, int32_t max) {
+    mg_grid_t grid = {(float)(min - zero), (float)(max - zero), zero};
+    return grid;
+}
+
+static inline int8_t mg_to_grid(const mg_grid_t *grid, float v) {
+    return (int8_t)(mg_round_f32(mg_clamp_f32(v, grid->lo, grid->hi)) + grid->zero);
+}
+
+/* ---- windows ------------------------------------------------------------------------------------------------ */
+
+/* The taps k of [0, taps) with 0 <= start + k * dilation < size; begin == end if there is none. Without a division:
+ * it steps over the taps outside only. */
+static inline mg_range_t mg_taps_inside(int32_t start, int32_t taps, int32_t dilation, int32_t size) {
+    mg_range_t r = {0, taps};
+    int32_t last = start + (taps - 1) * dilation;
+    for (; r.begin < r.end && start < 0; start += dilation) {
+        r.begin++;
+    }
+    for (; r.end > r.begin && last >= size; last -= dilation) {
+        r.end--;
+    }
+    return r;
+}
+
+/* The positions o of [0, count) with 0 <= o * stride + offset < size. */
+static inline mg_range_t mg_positions_inside(int32_t offset, int32_t stride, int32_t size, int32_t count) {
+    mg_range_t r = {0, 0};
+    if (offset < 0) {
+        r.begin = mg_min_i32((stride - 1 - offset) / stride, count);
+    }
+    if (offset < size) {
+        r.end = mg_min_i32((size - 1 - offset) / stride + 1, count);
+    }
+    r.end = mg_max_i32(r.begin, r.end);
+    return r;
+}
+
+/* The positions at which a whole window of `taps` lies inside [0, size). */
+static inline mg_range_t mg_whole_windows(int32_t pad, int32_t taps, int32_t stride, int32_t dilation, int32_t size,
+                                          int32_t count) {
+    mg_range_t first = mg_positions_inside(-pad, stride, size, count);
+    mg_range_t last = mg_positions_inside((taps - 1) * dilation - pad, stride, size, count);
+    first.end = mg_max_i32(first.begin, mg_min_i32(first.end, last.end));
+    return first;
+}
+
+/* Which taps of a strided window reach input position p (padding added), as a progression: tap k = k + t * k_step reads
+ * output o - t * o_step, t in [0, n). k grows with t, o falls. Outputs may lie outside the tensor. */
+typedef struct {
+    int32_t k, k_step, n, o, o_step;
+} mg_reach_t;
+
+static inline mg_reach_t mg_reach(int32_t p, int32_t taps, int32_t stride, int32_t dilation) {
+    mg_reach_t r = {0, 1, taps, p, dilation};
+    if (stride != 1) {
+        while (r.k < taps && (p - r.k * dilation) % stride != 0) {
+            r.k++;
+        }
+        while (r.k_step * dilation % stride != 0) {
+            r.k_step++;
+        }
+        r.n = r.k < taps ? (taps - 1 - r.k) / r.k_step + 1 : 0;
+        r.o = (p - r.k * dilation) / stride;
+        r.o_step = r.k_step * dilation / stride;
+    }
+    return r;
+}
+
+/* The t of r whose output lies in [0, count). */
+static inline mg_range_t mg_reach_inside(const mg_reach_t *r, int32_t count) {
+    mg_range_t t = {0, r->n};
+    int32_t first = r->o, last = r->o - (r->n - 1) * r->o_step;
+    for (; t.begin < t.end && first >= count; first -= r->o_step) {
+        t.begin++;
+    }
+    for (; t.end > t.begin && last < 0; last += r->o_step) {
+        t.end--;
+    }
+    return t;
+}
+
+/* A pointwise convolution does not know rows: seen as one row of all positions, its inner loop is longest. */
+static inline mg_conv2d_t mg_conv2d_rows(const mg_conv2d_t *g) {
+    mg_conv2d_t flat = *g;
+    if (g->k_h == 1 && g->k_w == 1 && g->stride_h == 1 && g->stride_w == 1 && g->pad_top == 0 && g->pad_left == 0 &&
+        g->in_h == g->out_h && g->in_w == g->out_w) {
+        flat.in_h = flat.out_h = 1;
+        flat.in_w = flat.out_w = g->in_h * g->in_w;
+    }
+    return flat;
+}
+
+/* ---- error tensors ------------------------------------------------------------------------------------------ */
+
+/* How many values a kernel collects before it hands them to mg_store_row. */
+enum { MG_BLOCK = 8 };
+
+/* mg_store for elements i, i + step, ... of channel c. In store.c. */
+void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n);
+
+static inline float mg_load_error(const void *e, mg_dtype_t type, int32_t i) {
+    if (type == MG_S8) {
+        return (float)((const int8_t *)e)[i];
+    }
+    return type == MG_S16 ? (float)((const int16_t *)e)[i] : ((const float *)e)[i];
+}
+
+/* ---- random numbers ----------------------------------------------------------------------------------------- */
+
+/* A 32-bit integer hash (C. Wellons, "lowbias32"). */
+static inline uint32_t mg_mix(uint32_t x) {
+    x ^= x >> 16;
+    x *= 0x7FEB352Du;
+    x ^= x >> 15;
+    x *= 0x846CA68Bu;
+    return x ^ (x >> 16);
+}
+
+static inline float mg_uniform(uint32_t key, uint32_t i) {
+    return (float)(mg_mix(key + 0x9E3779B9u * i) >> 8) * 0x1p-24f;
+}
+
+#endif

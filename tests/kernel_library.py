@@ -1,0 +1,142 @@
+"""The C runtime as a shared library, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+RUNTIME = Path(__file__).parents[1] / "runtime_c"
+FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+ERROR_TYPES = {"f32": np.float32, "s8": np.int8, "s16": np.int16}
+ERROR_CODES = {"f32": 0, "s8": 1, "s16": 2}
+Array = npt.NDArray[Any]
+
+
+def _integers(names: str) -> list[tuple[str, type]]:
+    return [(name, ctypes.c_int32) for name in names.split()]
+
+
+class Conv2d(ctypes.Structure):
+    """mg_conv2d_t."""
+
+    _fields_ = _integers(
+        "in_c in_h in_w out_c out_h out_w k_h k_w stride_h stride_w dilation_h dilation_w pad_top pad_left groups "
+        "x_zero y_zero y_min y_max"
+    )
+
+
+class Pool2d(ctypes.Structure):
+    """mg_pool2d_t."""
+
+    _fields_ = _integers(
+        "c in_h in_w out_h out_w k_h k_w stride_h stride_w dilation_h dilation_w pad_top pad_left pad_bottom pad_right "
+        "count_pad x_zero y_zero y_min y_max"
+    )
+
+
+class Box(ctypes.Structure):
+    """mg_box_t."""
+
+    _fields_ = _integers("outer rows inner src_stride_o src_stride_r dst_stride_o dst_stride_r")
+
+
+class Permute(ctypes.Structure):
+    """mg_permute_t."""
+
+    _fields_ = (("shape", ctypes.c_int32 * 4), ("stride", ctypes.c_int32 * 4))
+
+
+class Add(ctypes.Structure):
+    """mg_add_t."""
+
+    _fields_ = (("a_scale", ctypes.c_float), ("b_scale", ctypes.c_float), *_integers("a_zero b_zero y_zero y_min y_max"))
+
+
+class Requantize(ctypes.Structure):
+    """mg_requantize_t."""
+
+    _fields_ = (("scale", ctypes.c_float), ("alpha", ctypes.c_float), *_integers("x_zero y_zero y_min y_max"))
+
+
+class Store(ctypes.Structure):
+    """mg_store_t."""
+
+    _fields_ = (
+        *[(name, ctypes.c_void_p) for name in ("out", "skip", "mult", "mask")],
+        *[(name, ctypes.c_float) for name in ("base_scale", "skip_scale", "scale", "inv_scale", "absmax")],
+        ("clipped", ctypes.c_uint32),
+        *_integers("out_type skip_type mask_min mask_max"),
+    )
+
+
+class Random(ctypes.Structure):
+    """mg_random_t."""
+
+    _fields_ = (("seed", ctypes.c_uint32), ("step", ctypes.c_uint32), ("tensor", ctypes.c_uint32))
+
+
+class Subset(ctypes.Structure):
+    """mg_subset_t."""
+
+    _fields_ = (("inputs", ctypes.c_void_p), ("outputs", ctypes.c_void_p), *_integers("n_inputs n_outputs"))
+
+
+RESULTS = {
+    "mg_exp_f32": ctypes.c_float,
+    "mg_log_f32": ctypes.c_float,
+    "mg_absmax_f32": ctypes.c_float,
+    "mg_pow2ceil_f32": ctypes.c_float,
+    "mg_random_uniform": ctypes.c_float,
+    "mg_learning_rate": ctypes.c_float,
+    "mg_scale_observe": ctypes.c_bool,
+    **dict.fromkeys(("mg_random_key", *[f"mg_conv2d_update_weight_{t}" for t in ERROR_TYPES]), ctypes.c_uint32),
+}
+
+
+class Kernels:
+    """Calls a kernel by its name without `mg_`: arrays and structures go by address, floats as float32.
+
+    Integers are int32 or uint32 alike; None is NULL.
+    """
+
+    def __init__(self, library: Path) -> None:
+        self._library = ctypes.CDLL(str(library))
+
+    def __call__(self, name: str, *args: object) -> Any:
+        function = self._library[f"mg_{name}"]
+        function.restype = RESULTS.get(f"mg_{name}")
+        return function(*[_argument(a) for a in args])
+
+
+def _argument(value: object) -> Any:
+    if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous
+        return ctypes.c_void_p(value.ctypes.data)
+    if isinstance(value, ctypes.Structure):
+        return ctypes.byref(value)
+    if isinstance(value, (float, np.floating)):
+        return ctypes.c_float(float(value))
+    if isinstance(value, (int, np.integer)):
+        return ctypes.c_uint32(int(value) & 0xFFFFFFFF)
+    assert value is None or isinstance(value, ctypes._SimpleCData | ctypes._Pointer)
+    return value
+
+
+def build(folder: Path, flags: Sequence[str] = FLAGS, compiler: str = "gcc") -> Kernels:
+    """Compile every portable kernel into one library in `folder`."""
+    library = folder / "kernels.so"
+    sources = sorted(str(p) for p in (RUNTIME / "src").glob("*.c"))
+    command = [compiler, *flags, "-fPIC", "-shared", f"-I{RUNTIME / 'include'}", *sources, "-o", str(library)]
+    subprocess.run(command, check=True)
+    return Kernels(library)
+
+
+def address(array: Array | None) -> int | None:
+    """A structure's pointer field."""
+    return None if array is None else array.ctypes.data
