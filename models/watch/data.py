@@ -32,6 +32,7 @@ CHANNELS = ("ax", "ay", "az", "wx", "wy", "wz")
 EXERCISES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
 SUBJECTS = tuple(range(1, 11))
 UNSEEN_SUBJECTS = (2, 10)
+VALIDATION_SUBJECTS = (1, 3, 4, 5, 6, 7, 8, 9)  # stand-in wearers for choosing hyper-parameters
 CLIP = 4.0  # standard deviations
 WEARER_TRAIN_SHARE = 0.5  # of each recording's time
 _SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"

@@ -1,6 +1,6 @@
 """Fine-tune a float ONNX model with NumPy the way the device does: the float32 figure beside the device's.
 
-    python -m models.watch.finetune_float MODEL.onnx TRAIN.npz TEST.npz --epochs 15 --lr 0.005
+    python -m models.watch.finetune_float MODEL.onnx TRAIN.npz TEST.npz --seed 0 1 2
 
 Batch 1, plain SGD, softmax cross-entropy, the rate decaying over a planned number of steps, the head at half of it,
 every epoch in a new order that the seed fixes. No PyTorch. Works for any classifier that `models.float_graph` reads.
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models import watch
 from models.float_graph import FloatGraph
 from models.float_ops import Array, Layer, Wanted
 
@@ -194,10 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--lr", type=float, required=True)
-    parser.add_argument("--schedule", choices=("cosine", "linear", "constant"), default="cosine")
-    parser.add_argument("--train-scheme", choices=SCHEMES, default="all")
+    parser.add_argument("--epochs", type=int, default=watch.EPOCHS)
+    parser.add_argument("--lr", type=float, default=watch.LEARNING_RATE)
+    parser.add_argument("--schedule", choices=("cosine", "linear", "constant"), default=watch.SCHEDULE)
+    parser.add_argument("--train-scheme", choices=SCHEMES, default=watch.SCHEME)
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     options = parser.parse_args(arguments)
     train, test = load_npz(options.train), load_npz(options.test)

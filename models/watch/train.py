@@ -27,7 +27,6 @@ BATCH = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
 OPSET = 17
-VALIDATION_SUBJECTS = tuple(subject for subject in data.SUBJECTS if subject not in data.UNSEEN_SUBJECTS)
 
 
 class Block(nn.Module):
@@ -149,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--validate needs --output: its models do not belong in this folder")
     recordings = data.load_recordings()
     exclude = data.UNSEEN_SUBJECTS if options.validate else ()
-    for subject in VALIDATION_SUBJECTS if options.validate else data.UNSEEN_SUBJECTS:
+    for subject in data.VALIDATION_SUBJECTS if options.validate else data.UNSEEN_SUBJECTS:
         x, y = data.others_windows(recordings, subject, exclude=exclude)
         net = train(x, y, options.seed, options.epochs)
         own = data.wearer_windows(recordings, subject, exclude=exclude)
