@@ -45,7 +45,7 @@ class Block(nn.Module):
 
 
 class WatchNet(nn.Module):
-    """(n, 6, 100) -> (n, 7) logits; 9.7 k parameters, 171 k multiply-accumulates."""
+    """(n, 6, 100) -> (n, 7) logits; 9.7 k parameters, 172 k multiply-accumulates."""
 
     def __init__(self, classes: int = len(data.EXERCISES)) -> None:
         super().__init__()
