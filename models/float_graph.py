@@ -222,8 +222,8 @@ class _Reader:
 
     def _clip(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         low, high = self._parameter(node, 1), self._parameter(node, 2)
-        floor = float(low) if low is not None else attributes.get("min", -np.inf)
-        self._emit(node, Clip(floor, float(high) if high is not None else attributes.get("max", np.inf)))
+        floor = attributes.get("min", -np.inf) if low is None else low.item()  # of shape () or (1,)
+        self._emit(node, Clip(floor, attributes.get("max", np.inf) if high is None else high.item()))
 
     def _add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         self._emit(node, Add(node.name), 2)

@@ -82,7 +82,9 @@ def net_2d(path: Path) -> tuple[Path, tuple[int, ...]]:
         np.float32(b.rng.uniform(0.5, 2, 4)),
     ]
     x = b.node("BatchNormalization", x, *[b.constant(value) for value in norm])
-    x = b.node("Clip", x, b.constant(np.float32(-1)), b.constant(np.float32(2)))
+    x = b.node(
+        "Clip", x, b.constant(np.float32(-1)), b.constant(np.full(1, 2, np.float32))
+    )  # exporters write limits of shape () and (1,)
     x = b.node("Conv", b.node("Identity", x), b.normal(4, 1, 3, 3), b.normal(4), name="b", group=4, pads=[1] * 4)
     x = b.node("AveragePool", x, kernel_shape=[2, 3], pads=[1, 1, 0, 1], count_include_pad=1)
     x = b.node("Reshape", b.node("ReduceMean", x, axes=[2, 3]), b.constant(np.array([-1, 4])))
