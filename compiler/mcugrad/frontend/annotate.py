@@ -82,12 +82,13 @@ def _constant(graph: Graph, node: Node) -> None:
         q = value
     # The integers' own name is the one that people know; the dequantised copy's is not.
     base = name.removesuffix("_quantized").removesuffix("_int8").removesuffix("_int32")
-    const = base if base not in graph._names() else graph.new_name(f"{base}_real")
+    const = base if base == out or not graph.has_name(base) else graph.new_name(f"{base}_real")
     real = ((q.astype(np.int64) - zero) * scale.astype(np.float64)).astype(np.float32)
     graph.consts[const], graph.shapes[const], graph.dtypes[const] = real, real.shape, 1
     shape = real.shape
     graph.stored[const] = Stored(q, np.broadcast_to(scale, shape), np.broadcast_to(zero, shape))
-    graph.alias(out, const)
+    if const != out:
+        graph.alias(out, const)
 
 
 def _activation(graph: Graph, node: Node) -> None:
@@ -102,7 +103,10 @@ def _activation(graph: Graph, node: Node) -> None:
             raise fail(node, "it dequantises with other parameters than it was quantised with", "quantise again")
     elif known is not None and known != params:
         node.op, node.inputs, node.attrs = "Requantize", [source], {}
+        base = out.removesuffix("_q")
         graph.quant[out], graph.dtypes[out] = params, 1
+        if base != out and not graph.has_name(base) and out in graph.shapes:
+            graph.rename(out, base)
         return
     graph.quant[source] = params
     graph.nodes.remove(node)
@@ -112,9 +116,11 @@ def _activation(graph: Graph, node: Node) -> None:
 def _spread(graph: Graph) -> None:
     """Operators that only move or select values have one set of parameters before and behind them."""
     for node in reversed(graph.nodes):
-        if node.op in _LAYOUT and node.output in graph.quant and node.inputs[0] not in graph.quant:
-            if graph.only_consumer(node.inputs[0]) is node and node.inputs[0] not in graph.inputs:
-                graph.quant[node.inputs[0]] = graph.quant[node.output]
+        x = node.inputs[0]
+        if node.op not in _LAYOUT or node.output not in graph.quant or x in graph.quant or x in graph.inputs:
+            continue
+        if graph.only_consumer(x) is node:
+            graph.quant[x] = graph.quant[node.output]
     for node in list(graph.nodes):
         if node.op not in _FORWARD or node.inputs[0] not in graph.quant:
             continue

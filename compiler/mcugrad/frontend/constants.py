@@ -13,12 +13,13 @@ from mcugrad.errors import McugradError
 from mcugrad.frontend.graph import Array, Graph, Node, fail
 
 # What exporters compute shapes and limits with; on activations most of these are refused (support.py).
-FOLDABLE = frozenset(
-    """Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather
-    GatherElements Greater GreaterOrEqual Identity Less LessOrEqual Log Max Min Mod Mul Neg Not Or Pow Range Reciprocal
-    ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round ScatterND Shape Sign Size Slice Split Sqrt Squeeze
-    Sub Tile Transpose Unsqueeze Where""".split()
-)
+FOLDABLE = {
+    "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div", "Equal",
+    "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "Greater", "GreaterOrEqual", "Identity",
+    "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterND", "Shape",
+    "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
 # A folded constant larger than this would not fit any target; it also bounds the memory that folding takes.
 _MAX_ELEMENTS = 1 << 24
 
@@ -70,7 +71,9 @@ def _constant(node: Node) -> Array:
 def _evaluate(graph: Graph, node: Node) -> list[Array]:
     feeds = {name: graph.consts[name] for name in node.inputs if name}
     _check_size(node, feeds)
-    inputs = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()]
+    inputs = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in feeds.items()
+    ]
     proto = helper.make_node(node.op, node.inputs, node.outputs)
     proto.attribute.extend(helper.make_attribute(key, value) for key, value in node.attrs.items())
     outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.outputs if name]

@@ -52,14 +52,19 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
                 raise McugradError(f"{path} holds one array; save x and y with numpy.savez")
             missing = [key for key in keys if key not in file.files]
             if missing:
-                raise McugradError(f"{path} has no array '{missing[0]}' (it has {file.files}); save x and y with numpy.savez")
-            if sum(item.file_size for item in file.zip.infolist()) > 16 * MAX_BYTES:
+                raise McugradError(
+                    f"{path} has no array '{missing[0]}' but {file.files}; save x and y with numpy.savez"
+                )
+            unpacked = sum(item.file_size for item in file.zip.infolist()) if file.zip is not None else 0
+            if unpacked > 16 * MAX_BYTES:
                 raise McugradError(f"{path} unpacks to more than {16 * MAX_BYTES:,} bytes; give fewer samples")
             return {key: file[key] for key in keys}
     except OSError as error:
-        raise McugradError(f"{path} cannot be read ({error.strerror or error}); give the path of an .npz file") from error
+        raise McugradError(f"{path} cannot be read ({error.strerror or error}); give an .npz file") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise McugradError(f"{path} is not an .npz file of plain arrays ({error}); save x and y with numpy.savez") from error
+        raise McugradError(
+            f"{path} is no .npz file of plain arrays ({error}); save x and y with numpy.savez"
+        ) from error
 
 
 def check_samples(x: Array, model: onnx.ModelProto, where: str) -> Array:
@@ -94,7 +99,9 @@ def check_labels(y: Array, count: int, outputs: int, where: str) -> Array:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= outputs:
             wrong = low if low < 0 else high
-            raise McugradError(f"{where}: label {wrong} is out of range, the model has classes 0 to {outputs - 1}; see --classes")
+            raise McugradError(
+                f"{where}: label {wrong} is out of range, the classes are 0 to {outputs - 1}; see --classes"
+            )
         return np.ascontiguousarray(y, dtype=np.int64)
     if y.dtype.kind != "f":
         raise McugradError(f"{where}: y has the type {y.dtype}; give integer class indices or float targets")

@@ -29,7 +29,6 @@ def _keep(graph: Graph, node: Node) -> None:
     node.attrs = {}
 
 
-
 def _relu(graph: Graph, node: Node) -> None:
     node.op, node.attrs = "Clip", {"min": 0.0, "max": math.inf}
 
@@ -104,7 +103,7 @@ def _reduce_mean(graph: Graph, node: Node) -> None:
         graph.drop(node)
         return
     axes = sorted({int(a) % rank for a in given}) or list(range(rank))
-    if 0 in axes and not (rank == 1 or shape[0] == 1 and given):
+    if 0 in axes and not (rank == 1 or (shape[0] == 1 and given)):
         raise fail(node, "it averages over the batch", "average over other dimensions only")
     axes = [a for a in axes if a > 0 and shape[a] > 1] or [a for a in axes if a > 0] or [rank - 1]
     kept = [a for a in range(1, rank) if a not in axes]

@@ -15,7 +15,9 @@ _INT32 = np.iinfo(np.int32)
 
 def quantized_value(value: float, params: QuantParams) -> float:
     """What QuantizeLinear makes of `value` before it saturates."""
-    return float(np.rint(np.float32(value) / np.float32(params.scale))) + params.zero_point if math.isfinite(value) else value
+    if not math.isfinite(value):
+        return value
+    return float(np.rint(np.float32(value) / np.float32(params.scale))) + params.zero_point
 
 
 def fold_clips(graph: Graph) -> None:
@@ -157,9 +159,9 @@ def _symmetric(weight: Array) -> Stored:
 def _bias(graph: Graph, name: str, units: Array) -> Array:
     """The bias as int32 in `units` (x_scale * w_scale a channel): its own integers if they already count so."""
     stored = graph.stored.get(name)
-    if stored is not None and stored.q.dtype == np.int32 and not stored.zero.any():
-        if np.allclose(stored.scale, units, rtol=1e-5, atol=0):
-            return stored.q
+    plain = stored is not None and stored.q.dtype == np.int32 and not stored.zero.any()
+    if stored is not None and plain and np.allclose(stored.scale, units, rtol=1e-5, atol=0):
+        return stored.q
     counts = np.rint(graph.consts[name].astype(np.float64) / units.astype(np.float64))
     return np.asarray(np.clip(counts, _INT32.min, _INT32.max).astype(np.int32))
 

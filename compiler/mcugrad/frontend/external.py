@@ -6,7 +6,6 @@ import math
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper
 
 from mcugrad.errors import McugradError
@@ -29,7 +28,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-    except (DecodeError, RuntimeError) as error:
+    except Exception as error:  # protobuf's DecodeError, whose module has no types
         raise McugradError(f"{path} is not an ONNX model, or it is truncated; export or copy it again") from error
     if not model.ir_version or not model.graph.node or not model.opset_import:
         raise McugradError(f"{path} is not an ONNX model, or it holds no operators; export or copy it again")
@@ -61,8 +60,8 @@ def _check_size(tensor: onnx.TensorProto) -> int:
     try:
         item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, TypeError) as error:
-        raise McugradError(f"tensor '{tensor.name}' has the unknown type {tensor.data_type}; export it again") from error
-    return math.prod(tensor.dims) * item
+        raise McugradError(f"tensor '{tensor.name}' has unknown type {tensor.data_type}; export it again") from error
+    return int(math.prod(tensor.dims) * item)
 
 
 def _read_external(tensor: onnx.TensorProto, folder: Path) -> bytes:
@@ -90,4 +89,4 @@ def _read_external(tensor: onnx.TensorProto, folder: Path) -> bytes:
         )
     with file.open("rb") as stream:
         stream.seek(offset)
-        return stream.read(length)
+        return bytes(stream.read(length))

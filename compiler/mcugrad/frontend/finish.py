@@ -34,6 +34,6 @@ def _clip(graph: Graph, node: Node) -> None:
     if low == 0 and high == math.inf:
         node.op = "Relu"
         return
-    limits = (max(low, -_LIMIT), min(high, _LIMIT))
-    names = [graph.add_const(f"{node.name}.{k}", np.array(v, np.float32)) for k, v in zip(("min", "max"), limits, strict=True)]
-    node.inputs = [node.inputs[0], *names]
+    lowest = graph.add_const(f"{node.name}.min", np.array(max(low, -_LIMIT), np.float32))
+    highest = graph.add_const(f"{node.name}.max", np.array(min(high, _LIMIT), np.float32))
+    node.inputs = [node.inputs[0], lowest, highest]

@@ -111,6 +111,10 @@ class Graph:
         """Whether `producer`'s output is seen by one node only and is never rounded to int8."""
         return self.only_consumer(producer.output) is not None and producer.output not in self.quant
 
+    def has_name(self, name: str) -> bool:
+        """Whether a node or a tensor is called `name`."""
+        return name in self._names()
+
     def new_name(self, base: str) -> str:
         """A name like `base` that no node and no tensor has."""
         taken = self._names()
@@ -314,7 +318,7 @@ def to_model(graph: Graph, *, canonical: bool = True) -> onnx.ModelProto:
         graph.name,
         [infos[name] for name in graph.inputs],
         [infos.get(name, helper.make_tensor_value_info(name, 1, None)) for name in graph.outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name) for name, value in graph.consts.items()],
+        [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in graph.consts.items()],
         value_info=[infos[n] for n in _inner_tensors(graph) if n in infos],
     )
     domains = sorted({node.domain for node in graph.nodes} | {""})

@@ -67,7 +67,7 @@ def _load_graph(path: Path, *, lenient: bool) -> Graph:
 
 def _check_structure(model: onnx.ModelProto, path: Path) -> None:
     if len(model.graph.node) > _MAX_NODES:
-        raise McugradError(f"{path} has {len(model.graph.node):,} nodes, more than {_MAX_NODES:,}; give a smaller model")
+        raise McugradError(f"{path} has {len(model.graph.node)} nodes, more than {_MAX_NODES}; give a smaller model")
     if model.graph.sparse_initializer:
         raise McugradError(f"{path} has sparse weights, which are not supported; store them dense")
     if model.training_info:

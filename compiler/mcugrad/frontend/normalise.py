@@ -93,4 +93,5 @@ def _verified(graph: Graph) -> onnx.ModelProto:
 
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether the model has quantised activations (QDQ or QOperator nodes)."""
-    return any(node.op_type in ("QuantizeLinear", "QGemm") or node.op_type.startswith("QLinear") for node in model.graph.node)
+    names = {node.op_type for node in model.graph.node}
+    return any(name in ("QuantizeLinear", "QGemm") or name.startswith("QLinear") for name in names)

@@ -76,11 +76,11 @@ def run_model(model: onnx.ModelProto, x: Array) -> Array:
 
 
 def _quantize_static(model: onnx.ModelProto, x: Array) -> onnx.ModelProto:
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+    import onnxruntime.quantization as ort
 
     name = model.graph.input[0].name
 
-    class Reader(CalibrationDataReader):
+    class Reader(ort.CalibrationDataReader):
         """Yields one sample at a time."""
 
         def __init__(self) -> None:
@@ -97,16 +97,16 @@ def _quantize_static(model: onnx.ModelProto, x: Array) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory(prefix="mcugrad-") as folder, _quiet():
         out = Path(folder) / "quantized.onnx"
         try:
-            quantize_static(
+            ort.quantize_static(
                 copy,
                 out,
                 Reader(),
-                quant_format=QuantFormat.QDQ,
+                quant_format=ort.QuantFormat.QDQ,
                 op_types_to_quantize=_OPERATORS,
                 per_channel=True,
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
+                activation_type=ort.QuantType.QInt8,
+                weight_type=ort.QuantType.QInt8,
+                calibrate_method=ort.CalibrationMethod.MinMax,
                 extra_options=dict(_OPTIONS),
             )
         except Exception as error:  # onnxruntime's quantiser raises ValueError, RuntimeError, its own Fail, ...

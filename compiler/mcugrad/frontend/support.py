@@ -212,8 +212,9 @@ def problems(graph: Graph) -> list[Problem]:
 
 def _type_problem(graph: Graph, node: Node) -> tuple[str, str] | None:
     if node.op in ("Dropout", "Cast"):  # those that change nothing have been folded away
-        training = "only inference graphs are accepted: call model.eval() before export"
-        return ("it is active", training) if node.op == "Dropout" else ("it changes the type", "keep float32 throughout")
+        if node.op == "Dropout":
+            return "it is active", "only inference graphs are accepted: call model.eval() before export"
+        return "it changes the type", "keep float32 throughout"
     quantised = {_TYPES.INT8, _TYPES.UINT8}
     for name in [*node.inputs, *node.outputs]:
         if not name or name in graph.consts or (node.op == "DequantizeLinear" and name != node.outputs[0]):

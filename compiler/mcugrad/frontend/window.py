@@ -32,8 +32,7 @@ def canonical_average_pool(graph: Graph, node: Node) -> None:
     """attrs: kernel_shape, strides, pads, count_include_pad (1 only where there is padding)."""
     include = int(node.attrs.get("count_include_pad", 0))
     attrs = _window(graph, node, [int(k) for k in node.attrs["kernel_shape"]])
-    del attrs["dilations"]
-    declared, full = list(attrs["pads"]), _ceil(graph, node, {**attrs, "dilations": [1] * len(attrs["strides"])})
+    declared, full = list(attrs["pads"]), _ceil(graph, node, attrs)
     if include and any(declared) and full != declared:
         # What ceil_mode adds is never counted, declared padding is: pad first, then ignore the rest.
         shape = graph.shapes[node.inputs[0]]
@@ -48,8 +47,8 @@ def canonical_average_pool(graph: Graph, node: Node) -> None:
         include = 0
     elif not any(declared):
         include = 0
-    attrs["pads"], attrs["count_include_pad"] = full, include
-    node.attrs = attrs
+    node.attrs = {key: attrs[key] for key in ("kernel_shape", "strides")}
+    node.attrs.update(pads=full, count_include_pad=include)
     if not any(full) and attrs["kernel_shape"] == list(graph.shapes[node.inputs[0]][2:]):
         node.op, node.attrs = "GlobalAveragePool", {}
 
