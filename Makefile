@@ -6,7 +6,7 @@ help:
 	@echo 'make setup   install what mcugrad needs (apt packages, a pinned .venv); a second run only checks'
 	@echo 'make demo    a watch learns its wearer, on an emulated 256 KB microcontroller   (DEMO_ARGS=...)'
 	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
-	@echo 'make bench   measure instructions, SRAM and flash, write build/bench/           (BENCH_ARGS=...)'
+	@echo 'make bench   measure instructions, SRAM and flash, write build/bench/        '
 	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
 	@echo 'make clean   remove .venv, build and every cache'
 
@@ -14,13 +14,13 @@ setup:
 	@scripts/setup
 
 demo: setup
-	@scripts/with-venv python models/watch/demo.py $(DEMO_ARGS)
+	@scripts/with-venv python -m models.watch.demo $(DEMO_ARGS)
 
 test: setup
 	@scripts/with-venv scripts/test $(TEST_ARGS)
 
 bench: setup
-	@scripts/with-venv python tests/bench/run.py $(BENCH_ARGS)
+	@scripts/with-venv python -m tests.bench.run
 
 lint: setup
 	@scripts/with-venv scripts/lint
