@@ -35,6 +35,11 @@ _MAX_ROUNDS = 200
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """The canonical float or QDQ form of a model whose shapes are static. Raises McugradError."""
+    return write(canonical_graph(model))
+
+
+def canonical_graph(model: onnx.ModelProto) -> Graph:
+    """The model in the internal forms of dialect.py, fully rewritten. Raises McugradError."""
     graph = from_model(model)
     convert_qoperators(graph)
     infer(graph)
@@ -51,6 +56,11 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
         fold_clips(graph)
         rewrite(graph)
         leave_input_layout_in_float(graph)
+    return graph
+
+
+def write(graph: Graph) -> onnx.ModelProto:
+    """The ONNX form of a canonical graph, which it uses up. Raises McugradError."""
     emit_qdq(graph)
     finish(graph)
     graph.tidy()

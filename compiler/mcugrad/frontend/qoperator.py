@@ -24,6 +24,8 @@ _NOT_ONNX = ("channels_last", "opset")
 
 def is_qoperator(node: Node) -> bool:
     """Whether the node is a quantised operator that convert_qoperators understands."""
+    if node.domain == "com.microsoft" and node.op in ("QuantizeLinear", "DequantizeLinear"):
+        return True
     return node.domain in ("", "com.microsoft") and (node.op in _SIMPLE or node.op in _UNARY or node.op in _OTHER)
 
 
@@ -37,7 +39,7 @@ def qoperator_to_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
 def convert_qoperators(graph: Graph) -> None:
     """The in-place form of qoperator_to_qdq; leaves other nodes alone."""
     for node in list(graph.nodes):
-        if node.domain == "com.microsoft" and node.op in ("QuantizeLinear", "DequantizeLinear"):
+        if node.op in ("QuantizeLinear", "DequantizeLinear"):
             node.domain = ""
         elif is_qoperator(node):
             _Rewriter(graph, node).run()
