@@ -43,12 +43,12 @@ static const mg_io_t *const io = &mg_firmware.io;
 
 _Static_assert(sizeof(mg_command_t) == 80 && sizeof(mg_result_t) == 128 && sizeof(mg_io_t) == 12, "session.h, footprint.py");
 
-/* Sum of many floats without a double: Kahan's, the same on every core. */
+/* Sum of many floats without a double: Kahan's, the same on every core. A model with labels and no training sums none. */
 typedef struct {
     float sum, lost;
 } sum_t;
 
-static void add(sum_t *s, float v) {
+__attribute__((unused)) static void add(sum_t *s, float v) {
     const float corrected = v - s->lost;
     const float next = s->sum + corrected;
     s->lost = (next - s->sum) - corrected;

@@ -8,6 +8,7 @@ has the latter alone.
 
 from __future__ import annotations
 
+import bisect
 import re
 import struct
 import subprocess
@@ -22,9 +23,8 @@ from mcugrad.simulate.toolchain import find_tool
 EXCEPTION_FRAME = 108
 _VECTORS = 16
 
-_FUNCTION = re.compile(r"([0-9a-f]{8}) <([^>]+)>:")
 _INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
-_TARGET = re.compile(r"([0-9a-f]+) <[^>+]+(?:\+0x([0-9a-f]+))?>")
+_TARGET = re.compile(r"([0-9a-f]+) <")
 _BRANCH = re.compile(r"b(l|lx|x|eq|ne|cs|cc|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?(\.n|\.w)?$")
 _ENDS = re.compile(r"(b|bx|bl|blx|tbb|tbh|udf)(\.n|\.w)?$")
 
@@ -60,7 +60,7 @@ def stack_bound(elf: Path, image: Elf, frames: dict[str, int], entry: str = "mg_
 
     `frames`: see `read_stack_usage`. Raises McugradError when the program is recursive.
     """
-    functions = _disassemble(elf)
+    functions = _disassemble(elf, image)
     for function in functions.values():
         name = function.name
         # A clone, `f.part.0`, is listed under its origin's name.
@@ -86,25 +86,30 @@ def _deepest(
     return known[function.address]
 
 
-def _disassemble(elf: Path) -> dict[int, _Function]:
+def _disassemble(elf: Path, image: Elf) -> dict[int, _Function]:
     """All functions of .text by address."""
+    symbols = {s.value & ~1: s.name for s in image.symbols if s.kind == "function" and s.section == ".text"}
+    functions = {address: _Function(symbols[address], address) for address in sorted(symbols)}
+    starts = list(functions)
     command = [find_tool("arm-none-eabi-objdump"), "-d", "-z", "--no-show-raw-insn", "-j", ".text", str(elf)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    functions: dict[int, _Function] = {}
     current: _Function | None = None
     for line in text.splitlines():
-        if start := _FUNCTION.match(line):
-            following = _Function(start[2], int(start[1], 16))
+        instruction = _INSTRUCTION.match(line)
+        if instruction is None:
+            continue
+        address = int(instruction[1], 16)
+        if address in functions:
             if current is not None and current.falls_through:
-                current.calls.add(following.address)  # assembly with several entries
-            functions[following.address] = current = following
-        elif current is not None and (instruction := _INSTRUCTION.match(line)):
-            _read(current, instruction[2], (instruction[3] or "").strip())
+                current.calls.add(address)  # assembly with several entries
+            current = functions[address]
+        if current is not None:
+            _read(current, instruction[2], (instruction[3] or "").strip(), starts)
     return functions
 
 
-def _read(function: _Function, mnemonic: str, operands: str) -> None:
-    if mnemonic.startswith((".", "nop")):
+def _read(function: _Function, mnemonic: str, operands: str, starts: list[int]) -> None:
+    if mnemonic.startswith((".", "nop")) or (mnemonic, operands) == ("movs", "r0, r0"):
         return  # literals and padding
     function.frame += _pushed(mnemonic, operands)
     # `ldr pc` and `mov pc` return or switch inside the function; GCC makes no calls of them on ARMv7-M.
@@ -115,9 +120,9 @@ def _read(function: _Function, mnemonic: str, operands: str) -> None:
     if target is None:
         function.indirect |= operands != "lr"
         return
-    start = int(target[1], 16) - int(target[2] or "0", 16)
-    if start != function.address or mnemonic.split(".")[0] in ("bl", "blx"):
-        function.calls.add(start)
+    callee = starts[bisect.bisect_right(starts, int(target[1], 16)) - 1]
+    if callee != function.address or mnemonic.split(".")[0] in ("bl", "blx"):
+        function.calls.add(callee)
 
 
 def _pushed(mnemonic: str, operands: str) -> int:
