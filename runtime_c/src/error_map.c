@@ -1,5 +1,5 @@
 /* One error tensor into another: masks, channel scales, sums, a change of type. */
-#include "mg_internal.h"
+#include "error.inc"
 
 void mg_error_map(const void *e, mg_dtype_t e_type, int32_t channels, int32_t plane, mg_store_t *s) {
     for (int32_t c = 0; c < channels; c++) {
@@ -7,9 +7,7 @@ void mg_error_map(const void *e, mg_dtype_t e_type, int32_t channels, int32_t pl
         for (int32_t i = c * plane; i < end; i += MG_BLOCK) {
             float acc[MG_BLOCK];
             const int32_t n = mg_min_i32(MG_BLOCK, end - i);
-            for (int32_t k = 0; k < n; k++) { /* read before the block is stored: out may be e */
-                acc[k] = mg_load_error(e, e_type, i + k);
-            }
+            mg_load_errors(e, e_type, i, n, acc); /* read before the block is stored: out may be e */
             mg_store_row(s, c, i, 1, acc, n);
         }
     }

@@ -1,5 +1,5 @@
 /* The gradient of LeakyRelu. */
-#include "mg_internal.h"
+#include "error.inc"
 
 void mg_leaky_relu_dgrad(const void *e, mg_dtype_t e_type, const int8_t *x, int32_t x_zero, float alpha, int32_t channels,
                          int32_t plane, mg_store_t *s) {
@@ -8,8 +8,9 @@ void mg_leaky_relu_dgrad(const void *e, mg_dtype_t e_type, const int8_t *x, int3
         for (int32_t i = c * plane; i < end; i += MG_BLOCK) {
             float acc[MG_BLOCK];
             const int32_t n = mg_min_i32(MG_BLOCK, end - i);
+            mg_load_errors(e, e_type, i, n, acc);
             for (int32_t k = 0; k < n; k++) {
-                acc[k] = mg_load_error(e, e_type, i + k) * (x[i + k] < x_zero ? alpha : 1.0f);
+                acc[k] = acc[k] * (x[i + k] < x_zero ? alpha : 1.0f);
             }
             mg_store_row(s, c, i, 1, acc, n);
         }

@@ -16,6 +16,13 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+/* Hot loops stay functions of their own: inlined, they would share their registers with everything around them. */
+#if defined(__GNUC__)
+#define MG_HOT static __attribute__((noinline))
+#else
+#define MG_HOT static
+#endif
+
 /* A half-open range of window taps or of output positions. */
 typedef struct {
     int32_t begin, end;
@@ -38,7 +45,13 @@ static inline float mg_from_bits(uint32_t bits) {
     return v;
 }
 
-static inline float mg_abs_f32(float v) { return mg_from_bits(mg_bits(v) & 0x7FFFFFFFu); }
+static inline float mg_abs_f32(float v) {
+#if defined(__GNUC__)
+    return __builtin_fabsf(v); /* one instruction, never a call */
+#else
+    return mg_from_bits(mg_bits(v) & 0x7FFFFFFFu);
+#endif
+}
 
 /* NaN becomes lo: what follows converts to an integer, which NaN cannot be. */
 static inline float mg_clamp_f32(float v, float lo, float hi) {
@@ -110,65 +123,20 @@ static inline mg_range_t mg_whole_windows(int32_t pad, int32_t taps, int32_t str
     return first;
 }
 
-/* Which taps of a strided window reach input position p (padding added), as a progression: tap k = k + t * k_step reads
- * output o - t * o_step, t in [0, n). k grows with t, o falls. Outputs may lie outside the tensor. */
-typedef struct {
-    int32_t k, k_step, n, o, o_step;
-} mg_reach_t;
-
-static inline mg_reach_t mg_reach(int32_t p, int32_t taps, int32_t stride, int32_t dilation) {
-    mg_reach_t r = {0, 1, taps, p, dilation};
-    if (stride != 1) {
-        while (r.k < taps && (p - r.k * dilation) % stride != 0) {
-            r.k++;
-        }
-        while (r.k_step * dilation % stride != 0) {
-            r.k_step++;
-        }
-        r.n = r.k < taps ? (taps - 1 - r.k) / r.k_step + 1 : 0;
-        r.o = (p - r.k * dilation) / stride;
-        r.o_step = r.k_step * dilation / stride;
-    }
-    return r;
-}
-
-/* The t of r whose output lies in [0, count). */
-static inline mg_range_t mg_reach_inside(const mg_reach_t *r, int32_t count) {
-    mg_range_t t = {0, r->n};
-    int32_t first = r->o, last = r->o - (r->n - 1) * r->o_step;
-    for (; t.begin < t.end && first >= count; first -= r->o_step) {
-        t.begin++;
-    }
-    for (; t.end > t.begin && last < 0; last += r->o_step) {
-        t.end--;
-    }
-    return t;
+/* Each output reads the same position of the input, and no other. */
+static inline bool mg_is_pointwise(const mg_conv2d_t *g) {
+    return g->k_h == 1 && g->k_w == 1 && g->stride_h == 1 && g->stride_w == 1 && g->pad_top == 0 && g->pad_left == 0 &&
+           g->in_h == g->out_h && g->in_w == g->out_w;
 }
 
 /* A pointwise convolution does not know rows: seen as one row of all positions, its inner loop is longest. */
 static inline mg_conv2d_t mg_conv2d_rows(const mg_conv2d_t *g) {
     mg_conv2d_t flat = *g;
-    if (g->k_h == 1 && g->k_w == 1 && g->stride_h == 1 && g->stride_w == 1 && g->pad_top == 0 && g->pad_left == 0 &&
-        g->in_h == g->out_h && g->in_w == g->out_w) {
+    if (mg_is_pointwise(g)) {
         flat.in_h = flat.out_h = 1;
         flat.in_w = flat.out_w = g->in_h * g->in_w;
     }
     return flat;
-}
-
-/* ---- error tensors ------------------------------------------------------------------------------------------ */
-
-/* How many values a kernel collects before it hands them to mg_store_row. */
-enum { MG_BLOCK = 8 };
-
-/* mg_store for elements i, i + step, ... of channel c. In store.c. */
-void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n);
-
-static inline float mg_load_error(const void *e, mg_dtype_t type, int32_t i) {
-    if (type == MG_S8) {
-        return (float)((const int8_t *)e)[i];
-    }
-    return type == MG_S16 ? (float)((const int16_t *)e)[i] : ((const float *)e)[i];
 }
 
 /* ---- random numbers ----------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* The gradient of a transposition. */
-#include "mg_internal.h"
+#include "error.inc"
 
 void mg_permute_dgrad(const mg_permute_t *g, const void *e, mg_dtype_t e_type, int32_t plane, mg_store_t *s) {
     int32_t i = 0, c = 0, left = plane;

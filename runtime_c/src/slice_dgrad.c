@@ -1,5 +1,5 @@
 /* The gradient of Concat and Pad: a box out of an error tensor. */
-#include "mg_internal.h"
+#include "error.inc"
 
 void mg_slice_dgrad(const mg_box_t *box, const void *e, mg_dtype_t e_type, int32_t plane, mg_store_t *s) {
     for (int32_t o = 0; o < box->outer; o++) {
@@ -10,9 +10,7 @@ void mg_slice_dgrad(const mg_box_t *box, const void *e, mg_dtype_t e_type, int32
             for (int32_t i = 0; i < box->inner;) {
                 float acc[MG_BLOCK];
                 const int32_t n = mg_min_i32(mg_min_i32(MG_BLOCK, left), box->inner - i);
-                for (int32_t k = 0; k < n; k++) {
-                    acc[k] = mg_load_error(e, e_type, from + i + k);
-                }
+                mg_load_errors(e, e_type, from + i, n, acc);
                 mg_store_row(s, c, to + i, 1, acc, n);
                 i += n;
                 left -= n;

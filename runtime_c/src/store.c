@@ -1,54 +1,49 @@
 /* The epilogue of every backward kernel, and the delayed scale of what it stores. */
-#include "mg_internal.h"
+#include "error.inc"
 
 static float quantum_max(mg_dtype_t type) { return type == MG_S8 ? 127.0f : 32767.0f; }
 
-/* acc in units of the output tensor, before its scale. */
-static inline float epilogue(const mg_store_t *s, int32_t i, float acc, float mult) {
-    float v = acc * s->base_scale;
-    if (s->skip != NULL) {
-        v = v + mg_load_error(s->skip, s->skip_type, i) * s->skip_scale;
+/* round(clamp(v, +-q_max)), counting what was clipped. */
+static inline int32_t quantize(float v, float q_max, uint32_t *clipped) {
+    if (mg_abs_f32(v) > q_max) {
+        *clipped += 1u;
+        v = v > 0.0f ? q_max : -q_max;
     }
-    if (s->mult != NULL) {
-        v = v * mult;
-    }
-    if (s->mask != NULL) {
-        int32_t y = s->mask[i];
-        if (!(s->mask_min < y && y < s->mask_max)) {
-            v = 0.0f;
-        }
-    }
-    return v;
+    return mg_round_f32(v);
 }
 
 void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n) {
-    const float mult = s->mult != NULL ? s->mult[c] : 1.0f;
-    const float inv_scale = s->inv_scale, q_max = quantum_max(s->out_type);
-    const mg_dtype_t type = s->out_type;
-    void *out = s->out;
-    float absmax = s->absmax;
-    uint32_t clipped = 0;
-    for (int32_t k = 0; k < n; k++, i += step) {
-        float v = epilogue(s, i, acc[k], mult), size = mg_abs_f32(v);
+    /* copied: stores to an int8 output could change the structure for all the compiler knows */
+    const mg_store_t k = *s;
+    const float mult = k.mult != NULL ? k.mult[c] : 1.0f, q_max = quantum_max(k.out_type);
+    const bool measuring = k.inv_scale == 0.0f; /* out may be the summand that the next pass reads: leave it alone */
+    float absmax = k.absmax;
+    uint32_t clipped = k.clipped;
+    for (const float *end = acc + n; acc != end; i += step) {
+        float v = *acc++ * k.base_scale;
+        if (k.skip != NULL) {
+            v = v + mg_load_error(k.skip, k.skip_type, i) * k.skip_scale;
+        }
+        v = v * mult; /* by 1 changes nothing */
+        if (k.mask != NULL) {
+            const int32_t y = k.mask[i];
+            v = y > k.mask_min && y < k.mask_max ? v : 0.0f;
+        }
+        const float size = mg_abs_f32(v);
         absmax = size > absmax ? size : absmax;
-        if (type == MG_F32) {
-            ((float *)out)[i] = v;
-            continue;
-        }
-        if (inv_scale == 0.0f) { /* a measuring pass: out may be the summand that the next pass reads again */
-            continue;
-        }
-        float scaled = v * inv_scale;
-        clipped += mg_abs_f32(scaled) > q_max ? 1u : 0u;
-        int32_t q = mg_round_f32(mg_clamp_f32(scaled, -q_max, q_max));
-        if (type == MG_S8) {
-            ((int8_t *)out)[i] = (int8_t)q;
-        } else {
-            ((int16_t *)out)[i] = (int16_t)q;
+        if (k.out_type == MG_F32) {
+            ((float *)k.out)[i] = v;
+        } else if (!measuring) {
+            const int32_t q = quantize(v * k.inv_scale, q_max, &clipped);
+            if (k.out_type == MG_S8) {
+                ((int8_t *)k.out)[i] = (int8_t)q;
+            } else {
+                ((int16_t *)k.out)[i] = (int16_t)q;
+            }
         }
     }
     s->absmax = absmax;
-    s->clipped += clipped;
+    s->clipped = clipped;
 }
 
 void mg_store(mg_store_t *s, int32_t c, int32_t i, float acc) { mg_store_row(s, c, i, 1, &acc, 1); }
