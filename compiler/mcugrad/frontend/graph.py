@@ -86,6 +86,7 @@ class Graph:
     dtypes: dict[str, int]
     quant: dict[str, QuantParams] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
+    reserved: set[str] = field(default_factory=set)  # names given out so far
     dims: dict[str, list[int | str]] = field(default_factory=dict)  # of the inputs as the file declares them
 
     # ---- looking ----------------------------------------------------------------------------------------------------
@@ -122,10 +123,11 @@ class Graph:
         while name in taken:
             count += 1
             name = f"{base}_{count}"
+        self.reserved.add(name)
         return name
 
     def _names(self) -> set[str]:
-        taken = {*self.inputs, *self.outputs, *self.consts, *self.shapes, *self.dtypes}
+        taken = {*self.reserved, *self.inputs, *self.outputs, *self.consts, *self.shapes, *self.dtypes}
         for node in self.nodes:
             taken.update(node.outputs, [node.name])
         return taken
@@ -212,6 +214,7 @@ class Graph:
         used = {name for node in self.nodes for name in node.inputs} | set(self.outputs)
         self.consts = {name: value for name, value in self.consts.items() if name in used}
         self.stored = {name: value for name, value in self.stored.items() if name in used}
+        self.reserved = set()
         alive = used | set(self.inputs) | {name for node in self.nodes for name in node.outputs}
         self.shapes = {name: shape for name, shape in self.shapes.items() if name in alive}
         self.dtypes = {name: kind for name, kind in self.dtypes.items() if name in alive}

@@ -65,9 +65,7 @@ class _Importer:
             self.builder.emit_func_output(logits, [self.sample[2], *(v for _, v in self.parameters)])
         sample, grid, var = self.sample
         parameters = tuple(p for p, _ in self.parameters)
-        return Model(
-            self.name, self.builder.get(), parameters, shape(var), grid, shape(logits), self.tail, sample.axes
-        )
+        return Model(self.name, self.builder.get(), parameters, shape(var), grid, shape(logits), self.tail, sample.axes)
 
     # ---- the walk ----------------------------------------------------------------------------------------------------
 
@@ -236,9 +234,7 @@ class _Importer:
         x = self._activation(node)
         outputs, inputs = weight.shape
         ones = np.ones(outputs, np.float32)
-        features = self._emit(
-            ops.dequantize(x.var, x_scale=x.grid.scale, x_zero=x.grid.zero_point, layer=node.name)
-        )
+        features = self._emit(ops.dequantize(x.var, x_scale=x.grid.scale, x_zero=x.grid.zero_point, layer=node.name))
         array = self._array(node, 2) if len(node.input) > 2 and node.input[2] else None
         bias = np.zeros(outputs, np.float32) if array is None else array.real().reshape(-1)
         bias = np.ascontiguousarray(np.broadcast_to(bias, (outputs,)))
@@ -303,7 +299,10 @@ class _Importer:
     # ---- tensors of tensors, pools, layout ---------------------------------------------------------------------------
 
     def _op_Concat(self, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
-        parts = [self._operand(node, i) if len(node.input) == 2 else self._activation(node, i) for i in range(len(node.input))]
+        parts = [
+            self._operand(node, i) if len(node.input) == 2 else self._activation(node, i)
+            for i in range(len(node.input))
+        ]
         axis = attrs["axis"] % len(shape(parts[0].var))
         if axis == 0:
             raise McugradError(f"node '{node.name}' (Concat): joins along the batch: concatenate another axis")
@@ -350,7 +349,12 @@ class _Importer:
         return self._op_AveragePool(node, {"kernel_shape": list(shape(self._activation(node).var)[2:])})
 
     def _pool(
-        self, node: onnx.NodeProto, x: Quantized, attrs: dict[str, Any], op: Callable[..., relax.Call], more: dict[str, Any]
+        self,
+        node: onnx.NodeProto,
+        x: Quantized,
+        attrs: dict[str, Any],
+        op: Callable[..., relax.Call],
+        more: dict[str, Any],
     ) -> tuple[relax.Call, tuple[int, ...]]:
         dims = shape(x.var)
         spatial = dims if len(dims) == 4 else (dims[0], dims[1], 1, dims[2])
@@ -382,7 +386,9 @@ class _Importer:
 
     def _op_Softmax(self, node: onnx.NodeProto, _: dict[str, Any]) -> Value:
         if self.graph.output[0].name != node.output[0] and not _only_quantized(self.graph, node):
-            raise McugradError(f"node '{node.name}' ({node.op_type}): only the last operator of a graph may be a softmax")
+            raise McugradError(
+                f"node '{node.name}' ({node.op_type}): only the last operator of a graph may be a softmax"
+            )
         self.tail = TAILS[node.op_type]
         value = self.values[node.input[0]]
         if isinstance(value, Logits):
@@ -443,7 +449,9 @@ def _symmetric(node: onnx.NodeProto, weight: Array, channels: int) -> np.ndarray
             f"{centre}: quantise weights symmetrically to int8 (QInt8, WeightSymmetric)"
         )
     if weight.scale.size > 1 and weight.axis != 0:
-        raise McugradError(f"node '{node.name}' ({node.op_type}): its weight scales do not run along the output channels")
+        raise McugradError(
+            f"node '{node.name}' ({node.op_type}): its weight scales do not run along the output channels"
+        )
     return np.ascontiguousarray(np.broadcast_to(weight.scale, (channels,))).astype(np.float32)
 
 

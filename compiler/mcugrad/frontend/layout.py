@@ -46,11 +46,15 @@ def sink(graph: Graph, node: Node) -> bool:
     if node.op not in ("Reshape", "Transpose"):
         return False
     user = graph.only_consumer(node.output)
-    if user is None or node.inputs[0] in graph.inputs:
+    if user is None:
+        return False
+    after = graph.only_consumer(user.output)
+    cancels = after is not None and after.op == node.op == "Transpose"
+    if node.inputs[0] in graph.inputs and not cancels:
         return False
     perm = node.attrs.get("perm")
     if user.op == "Affine":
-        if not _affine_follows(graph, node, user):
+        if not _affine_follows(graph, node, user, cancels):
             return False
     elif user.op == "Pad" and perm is not None:
         rank, old = len(perm), user.attrs["pads"]
@@ -64,12 +68,16 @@ def sink(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _affine_follows(graph: Graph, layout: Node, affine: Node) -> bool:
-    """Whether `affine` meets a layer (or another Affine) before the layout, and its axis there."""
-    before = graph.producers().get(layout.inputs[0])
-    if before is None or before.op not in ("Conv", "Gemm", "Affine", "Reshape", "Transpose"):
-        return False
-    if not graph.fusable(before) or layout.output in graph.quant:
+def _joins(graph: Graph, tensor: str) -> bool:
+    """Whether an Affine that reads `tensor` could become part of what made it."""
+    before = graph.producers().get(tensor)
+    layers = ("Conv", "Gemm", "Affine", "Reshape", "Transpose")
+    return before is not None and before.op in layers and graph.fusable(before)
+
+
+def _affine_follows(graph: Graph, layout: Node, affine: Node, cancels: bool) -> bool:
+    """Whether `affine` gains from standing before the layout; its axis becomes the one it has there."""
+    if not cancels and (not _joins(graph, layout.inputs[0]) or layout.output in graph.quant):
         return False
     axis = affine.attrs["axis"]
     if axis is not None and layout.op == "Reshape":
@@ -89,6 +97,22 @@ def _axis_before_reshape(old: tuple[int, ...], new: tuple[int, ...], axis: int) 
         if size == new[axis] and int(np.prod(old[:index])) == outer:
             return index
     return None
+
+
+def transpose_before_affine(graph: Graph, node: Node) -> bool:
+    """Affine -> Transpose becomes Transpose -> Affine where nothing before can take the Affine and a layer behind may."""
+    affine = graph.producers().get(node.inputs[0]) if node.op == "Transpose" else None
+    if affine is None or affine.op != "Affine" or affine.attrs["axis"] in (None, 1):
+        return False
+    if graph.only_consumer(affine.output) is not node or _joins(graph, affine.inputs[0]):
+        return False
+    perm, x, out = node.attrs["perm"], affine.inputs[0], node.output
+    moved = graph.add_tensor(f"{out}/moved", graph.shapes[out], graph.quant.get(x))
+    affine.attrs = {**affine.attrs, "axis": perm.index(affine.attrs["axis"])}
+    affine.inputs, affine.outputs, node.inputs, node.outputs = [moved], [out], [x], [moved]
+    graph.nodes.remove(node)
+    graph.replace(affine, [node, affine])
+    return True
 
 
 def merge_operands(graph: Graph, node: Node) -> bool:

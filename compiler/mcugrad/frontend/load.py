@@ -10,9 +10,10 @@ import onnx.inliner
 from mcugrad.errors import McugradError
 from mcugrad.frontend.constants import fold_constants
 from mcugrad.frontend.external import read_proto
-from mcugrad.frontend.graph import Graph, from_model, infer, to_model
+from mcugrad.frontend.graph import Graph, from_model, to_model
 from mcugrad.frontend.qoperator import convert_qoperators, is_qoperator
 from mcugrad.frontend.support import known, problems
+from mcugrad.frontend.window import infer_shapes
 
 MIN_OPSET = 11
 _MAX_NODES = 20_000
@@ -56,9 +57,9 @@ def _load_graph(path: Path, *, lenient: bool) -> Graph:
     check_interface(graph)
     set_batch(graph)
     convert_qoperators(graph)
-    infer(graph, strict=not strange)
+    infer_shapes(graph, strict=not strange)
     fold_constants(graph)
-    infer(graph, strict=not strange)
+    infer_shapes(graph, strict=not strange)
     if not lenient:
         check_operators(graph)
         _check_static(graph)

@@ -15,6 +15,7 @@ from mcugrad.frontend.finish import finish
 from mcugrad.frontend.graph import Graph, fail, from_model, infer, to_model
 from mcugrad.frontend.load import check_operators
 from mcugrad.frontend.qoperator import convert_qoperators
+from mcugrad.frontend.window import infer_shapes
 
 _RULES = (
     fuse.fold_affine,
@@ -25,6 +26,7 @@ _RULES = (
     layout.drop_reshape,
     layout.simplify_transpose,
     layout.sink,
+    layout.transpose_before_affine,
     layout.merge_operands,
     layout.layout_before_mean,
     layout.transpose_into_gemm,
@@ -42,9 +44,9 @@ def canonical_graph(model: onnx.ModelProto) -> Graph:
     """The model in the internal forms of dialect.py, fully rewritten. Raises McugradError."""
     graph = from_model(model)
     convert_qoperators(graph)
-    infer(graph)
+    infer_shapes(graph)
     fold_constants(graph)
-    infer(graph)
+    infer_shapes(graph)
     check_operators(graph)
     strip_qdq(graph)
     to_dialect(graph)

@@ -1,1 +1,37 @@
-"""When and where: the order of kernel calls and the place of every byte."""
+"""When and where: lowering to kernel calls, their order, the arena, the budget. `plan_training` runs them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mcugrad.plan.arena import Buffer as Interval
+from mcugrad.plan.arena import pack
+from mcugrad.plan.inplace import merge_inplace
+from mcugrad.plan.schedule import schedule
+from mcugrad.program import Program
+
+if TYPE_CHECKING:
+    from mcugrad.graph import Model
+    from mcugrad.passes.quantize_errors import TrainingStep
+
+
+def plan(model: Model, step: TrainingStep | None) -> Program:
+    """Lower, order and place. `step` is None for a model that does not train."""
+    from mcugrad.plan.lower import lower_forward, lower_step
+
+    program = lower_forward(model) if step is None else lower_step(model, step)
+    return place(merge_inplace(schedule(program)))
+
+
+def place(program: Program) -> Program:
+    """Give every arena buffer an offset."""
+    spans = program.lifetimes()
+    intervals = [Interval(n, program.buffers[n].nbytes, first, last) for n, (first, last) in sorted(spans.items())]
+    placement = pack(intervals)
+    return replace(
+        program,
+        offsets=placement.offsets,
+        arena_bytes=placement.arena_bytes,
+        arena_lower_bound=placement.lower_bound,
+    )

@@ -1,0 +1,170 @@
+"""Program -> the files of a compiled model: header, program, constants, the kernels it calls, build files, manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from mcugrad import __version__
+from mcugrad.emit.c_source import Printer, number, table
+from mcugrad.emit.kernels import kernel_files
+from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
+from mcugrad.graph import Model
+from mcugrad.program import Buffer, Kind, Program, Ref
+
+TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything emission decides: text of the files without the manifest, and the layout the manifest reports."""
+
+    files: dict[str, str]
+    layout: Layout
+    constant_bytes: int
+
+
+def emit_project(model: Model, program: Program, *, source: str, summary: str) -> Project:
+    """The C project of `program`; `source` names the ONNX file and `summary` says in one line what it is."""
+    layout, printer = lay_out(program), Printer(program, model.name)
+    forward, backward = printer.calls("forward"), printer.calls("backward")
+    runtime = kernel_files(_kernels(model, program))
+    constants = list(_constants(program, printer))
+    sources = sorted([f"{model.name}.c", f"{model.name}_weights.c", *(p.name for p in runtime if p.suffix == ".c")])
+    context = {
+        "name": model.name,
+        "upper": model.name.upper(),
+        "version": __version__,
+        "source": source,
+        "summary": summary,
+        "sources": sources,
+        "forward": forward,
+        "backward": backward,
+        "descriptors": printer.descriptor_lines(),
+        "constants": constants,
+        **_interface(model, program, printer, layout),
+    }
+    environment = _environment()
+    names = {
+        f"{model.name}.h": "model.h.j2",
+        f"{model.name}.c": "model.c.j2",
+        f"{model.name}_weights.c": "weights.c.j2",
+        "CMakeLists.txt": "CMakeLists.txt.j2",
+        "Makefile": "Makefile.j2",
+    }
+    files = {name: environment.get_template(template).render(context) for name, template in names.items()}
+    files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
+    used = [program.buffers[c["name"]].nbytes for c in constants]
+    return Project(files, layout, sum(used))
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("mcugrad.emit"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+
+
+def _kernels(model: Model, program: Program) -> set[str]:
+    kernels = {call.kernel for call in program.calls}
+    if model.tail:
+        kernels.add(TAILS[model.tail])
+    if program.loss is not None:
+        kernels.add("mg_learning_rate")
+    if program.ratios:
+        kernels |= {"mg_scale_predict", "mg_scale_observe"}
+    return kernels
+
+
+def _interface(model: Model, program: Program, printer: Printer, layout: Layout) -> dict[str, Any]:
+    """What the header declares: lengths, state, input grid, the target's type."""
+    grid, trains = model.input_grid, program.loss is not None
+    output = program.buffers[program.output]
+    target = program.buffers[program.label] if program.label is not None else None
+    values = target.elements if target is not None and target.dtype == "float32" else 0
+    state = [
+        {
+            "identifier": printer.identifier_of(f.buffer.name),
+            "name": f.buffer.name,
+            "ctype": C_TYPES[f.buffer.dtype],
+            "elements": f.buffer.elements,
+        }
+        for f in layout.fields
+    ]
+    return {
+        "trains": trains,
+        "bookkeeping": BOOKKEEPING,
+        "state": state,
+        "scales": len(program.ratios),
+        "struct_bytes": layout.struct_bytes,
+        "arena_bytes": layout.struct_bytes - _before_arena(program, layout),
+        "input": printer.pointer(Ref(program.input)),
+        "input_len": program.buffers[program.input].elements,
+        "input_scale": number(grid.scale),
+        "input_zero": grid.zero_point,
+        "input_min": number(float(-128 - grid.zero_point)),
+        "input_max": number(float(127 - grid.zero_point)),
+        "output": printer.pointer(Ref(program.output)),
+        "output_len": output.elements,
+        "target_len": values,
+        "target_parameter": "const float *target" if values else "int32_t label",
+        "tail": model.tail,
+        "tail_call": _tail_call(model, output),
+        "factory": _factory(program, printer),
+    }
+
+
+def _before_arena(program: Program, layout: Layout) -> int:
+    return layout.struct_bytes - max((program.arena_bytes + 7) // 8 * 8, 8)
+
+
+def _tail_call(model: Model, output: Buffer) -> str:
+    if not model.tail:
+        return ""
+    last = output.shape[-1]
+    return f"{TAILS[model.tail]}(outputs, {output.elements // last}, {last}, outputs)"
+
+
+def _factory(program: Program, printer: Printer) -> list[dict[str, str]]:
+    """State that starts at something else than zero."""
+    states = (program.buffers[n] for n in program.state)
+    return [
+        {"identifier": printer.identifier_of(b.name), "constant": f"{printer.constant(b)}_factory"}
+        for b in states
+        if b.value is not None and b.value.any()
+    ]
+
+
+def _constants(program: Program, printer: Printer) -> Iterator[dict[str, Any]]:
+    """Everything in flash that the calls read, and the factory values of the state."""
+    used = dict.fromkeys(n for call in program.calls for n in call.reads)
+    for call in program.calls:
+        for struct in (a for a in call.args if hasattr(a, "fields")):
+            used |= dict.fromkeys(v.buffer for _, v in struct.fields if isinstance(v, Ref))
+    for name in sorted(used):
+        buffer = program.buffers[name]
+        if buffer.kind is Kind.CONST:
+            yield _constant(buffer, printer.constant(buffer))
+    for name in program.state:
+        buffer = program.buffers[name]
+        if buffer.value is not None and buffer.value.any():
+            yield _constant(buffer, f"{printer.constant(buffer)}_factory")
+
+
+def _constant(buffer: Buffer, identifier: str) -> dict[str, Any]:
+    assert buffer.value is not None, buffer.name
+    return {
+        "identifier": identifier,
+        "name": buffer.name,
+        "ctype": C_TYPES[buffer.dtype],
+        "elements": buffer.elements,
+        "shape": list(buffer.shape),
+        "lines": table(buffer.value),
+    }

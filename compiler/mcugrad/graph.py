@@ -1,0 +1,77 @@
+"""What the frontend hands to the passes: a typed Relax function and the facts Relax has no place for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import tvm
+
+
+class Role(Enum):
+    """What a parameter is; decides how it is updated."""
+
+    WEIGHT = "weight"  # int8, OIHW
+    BIAS = "bias"  # int32
+    HEAD_WEIGHT = "head_weight"  # float32 (out, in)
+    HEAD_BIAS = "head_bias"  # float32
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of one layer. `scale` (one per output channel) turns its integers into reals; ones for the head.
+
+    `onnx_name` is the initializer it came from, "" for a fresh classifier.
+    """
+
+    name: str
+    layer: str
+    role: Role
+    value: npt.NDArray[np.generic] = field(compare=False, repr=False)
+    scale: npt.NDArray[np.float32] = field(compare=False, repr=False)
+    onnx_name: str = ""
+
+    @property
+    def is_head(self) -> bool:
+        return self.role in (Role.HEAD_WEIGHT, Role.HEAD_BIAS)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An affine int8 grid: real = (q - zero_point) * scale. `stored` is the ONNX type it was written as."""
+
+    scale: float
+    zero_point: int
+    stored: str = "int8"
+
+
+@dataclass(frozen=True)
+class Model:
+    """`module["main"](x, *parameters) -> logits`.
+
+    x is int8 of `input_shape` on `input_grid`, logits float32 of `output_shape`. `tail` is the Softmax or LogSoftmax that
+    ends the ONNX graph ("" when there is none): prediction applies it, the loss does not need it. `input_axes` permutes
+    the user's sample into x (a Transpose of the graph's input).
+    """
+
+    name: str
+    module: tvm.IRModule
+    parameters: tuple[Parameter, ...]
+    input_shape: tuple[int, ...]
+    input_grid: Grid
+    output_shape: tuple[int, ...]
+    tail: str = ""
+    input_axes: tuple[int, ...] | None = None
+
+    def parameter(self, name: str) -> Parameter:
+        return next(p for p in self.parameters if p.name == name)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers with parameters, in the order of execution."""
+        return tuple(dict.fromkeys(p.layer for p in self.parameters))

@@ -1,0 +1,147 @@
+"""In-place updates: SGD on the integer grid with quantisation-aware scaling (QAS) and stochastic rounding.
+
+    w' = clamp(w + floor(u - acc * (lr * S * qas[c])), -127, 127)        qas[c] = w_scale[c]^-2
+    b' = saturate_int32(b + floor(u - acc * (lr * S * qas[c])))          qas[c] = (x_scale * w_scale[c])^-2
+
+acc * S is the gradient by the integer parameter; dividing by the squared scale makes the step that of the float
+parameter (QAS, "On-Device Training Under 256KB Memory", section 3.1). u is uniform in [0, 1), so the expected step is
+exact: E[floor(v + u)] = v. u is a hash of (seed, step, tensor, index), so every execution draws the same number.
+The float32 head is plain SGD: w' = w - (dy * x) * lr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tvm import relax, te, tirx
+
+from mcugrad.ops.operator import Attrs, Type, attributes, define, dtype, f32, i32, shape
+from mcugrad.program import Null, Random, Rate, Ref, Value
+
+if TYPE_CHECKING:
+    from mcugrad.plan.lower import Lowering
+
+GOLDEN = 0x9E3779B9
+STEP_LIMIT = 1e9
+
+
+def _u64(value: int) -> tirx.PrimExpr:
+    return tirx.const(value, "uint64")
+
+
+def _wrap(x: tirx.PrimExpr) -> tirx.PrimExpr:
+    return x & _u64(0xFFFFFFFF)
+
+
+def _mix(x: tirx.PrimExpr) -> tirx.PrimExpr:
+    """A 32-bit integer hash (C. Wellons, "lowbias32"), in uint64 reduced by hand: TVM tells LLVM that unsigned arithmetic
+    does not wrap, and LLVM believes it."""
+    x = _wrap((x ^ (x >> _u64(16))) * _u64(0x7FEB352D))
+    x = _wrap((x ^ (x >> _u64(15))) * _u64(0x846CA68B))
+    return x ^ (x >> _u64(16))
+
+
+def random_key(seed: te.Tensor, step: te.Tensor, tensor: int) -> te.Tensor:
+    """The key of one tensor's random stream at one step, uint64 (1,) below 2^32."""
+    stream = _u64((0x85EBCA6B * tensor) & 0xFFFFFFFF)
+
+    def at(i: tirx.Var) -> tirx.PrimExpr:
+        start = _wrap(seed[i].astype("uint64") + _wrap(_u64(GOLDEN) * step[i].astype("uint64")))
+        return _mix(_mix(start) ^ stream)
+
+    return te.compute((1,), at, name="key")
+
+
+def _uniform(key: te.Tensor, dims: Sequence[int]) -> te.Tensor:
+    """u in [0, 1) of every element of a tensor, by its flat index."""
+
+    def at(*i: tirx.Var) -> tirx.PrimExpr:
+        index = i[0]
+        for axis in range(1, len(dims)):
+            index = index * dims[axis] + i[axis]
+        bits = _mix(_wrap(key[0] + _u64(GOLDEN) * index.astype("uint64")))
+        return (bits >> _u64(8)).astype("float32") * f32(2.0**-24)
+
+    return te.compute(dims, at, name="u")
+
+
+def _step(u: tirx.PrimExpr, acc: tirx.PrimExpr, factor: tirx.PrimExpr) -> tirx.PrimExpr:
+    change = u - acc.astype("float32") * factor
+    return tirx.floor(te.max(te.min(change, f32(STEP_LIMIT)), f32(-STEP_LIMIT))).astype("int32")
+
+
+def _like_first(_: Attrs, types: Sequence[Type]) -> Type:
+    return Type(shape(types[0]), dtype(types[0]))
+
+
+def _member(channel: tirx.Var, channels: Sequence[int]) -> tirx.PrimExpr:
+    """Whether `channel` trains: `channels` is the list, or (-1, n) for the first n."""
+    if channels[0] == -1:
+        return channel < channels[1]
+    return tirx.any(*[channel == c for c in channels]) if len(channels) > 1 else channel == channels[0]
+
+
+def _compute_weight(w: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, **a: Any) -> te.Tensor:
+    s, lr, seed, step = more
+    u = _uniform(random_key(seed, step, a["tensor"]), shape(w))
+    rate = te.compute((1,), lambda i: lr[i] * s[i], name="rate")
+
+    def at(oc: tirx.Var, ic: tirx.Var, ky: tirx.Var, kx: tirx.Var) -> tirx.PrimExpr:
+        move = _step(u[oc, ic, ky, kx], acc[oc, ic, ky, kx], rate[0] * qas[oc])
+        moved = w[oc, ic, ky, kx].astype("int32") + move
+        trained = tirx.all(_member(oc, a["outputs"]), _member(ic, a["inputs"]))
+        clamped = te.max(te.min(moved, i32(127)), i32(-127)).astype("int8")
+        return tirx.Select(trained, clamped, w[oc, ic, ky, kx])
+
+    return te.compute(w.shape, at, name="w")
+
+
+def _compute_bias(b: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, tensor: int, **_: Any) -> te.Tensor:
+    s, lr, seed, step = more
+    u = _uniform(random_key(seed, step, tensor), shape(b))
+    rate = te.compute((1,), lambda i: lr[i] * s[i], name="rate")
+
+    def at(c: tirx.Var) -> tirx.PrimExpr:
+        moved = b[c].astype("int64") + _step(u[c], acc[c], rate[0] * qas[c]).astype("int64")
+        low, high = tirx.const(-(2**31), "int64"), tirx.const(2**31 - 1, "int64")
+        return te.max(te.min(moved, high), low).astype("int32")
+
+    return te.compute(b.shape, at, name="b")
+
+
+def _channels(low: Lowering, name: str, channels: Sequence[int], total: int) -> tuple[Ref | Null, int]:
+    if channels[0] == -1:
+        return Null(), min(channels[1], total)
+    return Ref(low.constant(name, channels, "uint16")), len(channels)
+
+
+def _lower_weight(low: Lowering, var: relax.Var, call: relax.Call) -> None:
+    from mcugrad.ops.conv2d import wgrad_call  # conv2d owns the geometry; its module imports errors, not updates
+
+    w, acc, qas = call.args[:3]
+    attrs, name, ws = attributes(call), low.name(call.args[0]), shape(call.args[0])
+    head = wgrad_call(low, low.definition(acc), ws)
+    inputs, n_inputs = _channels(low, f"{name}.inputs", attrs["inputs"], ws[1])
+    outputs, n_outputs = _channels(low, f"{name}.outputs", attrs["outputs"], ws[0])
+    subset = low.subset(inputs, outputs, n_inputs, n_outputs)
+    macs = head.macs * n_inputs * n_outputs // (ws[0] * ws[1])
+    error = low.scaled_error(low.definition(acc).args[0])
+    args = (*head.args, subset, Ref(low.name(qas, f"{name}.qas")), Rate(1.0, error), Random(attrs["tensor"]), Ref(name))
+    reads = [*head.reads, low.name(qas, f"{name}.qas"), name]
+    low.update_call(head.kernel, head.layer, "Conv", args, reads, name, var, macs=macs, returns_saturated=True)
+
+
+def _lower_bias(low: Lowering, var: relax.Var, call: relax.Call) -> None:
+    b, acc, qas = call.args[:3]
+    attrs, name, e = attributes(call), low.name(b), low.definition(acc).args[0]
+    _, channels, height, width = shape(e)
+    sizes = Value(channels), Value(height * width)
+    rate = Rate(1.0, low.scaled_error(e))
+    args = (Ref(low.name(e)), *sizes, Ref(low.name(qas, f"{name}.qas")), rate, Random(attrs["tensor"]), Ref(name))
+    reads = [low.name(e), low.name(qas, f"{name}.qas"), name]
+    low.update_call(f"mg_update_bias_{low.suffix(e)}", attrs["layer"], "Conv", args, reads, name, var)
+
+
+update_weight = define("update_weight", _like_first, _compute_weight, lower=_lower_weight)
+update_bias = define("update_bias", _like_first, _compute_bias, lower=_lower_bias)

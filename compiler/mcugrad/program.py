@@ -1,0 +1,197 @@
+"""The second IR: which kernel is called when, over which bytes.
+
+A `Program` is an ordered list of C kernel calls over named buffers. Lowering makes it, the planner orders it and gives
+every arena buffer an offset, emission prints it; budgets, reports and the manifest read it. Everything is frozen: a
+stage returns a new Program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+ITEM_BYTES = {"int8": 1, "uint16": 2, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
+
+
+class Kind(Enum):
+    """Where a buffer lives."""
+
+    INPUT = "input"  # arena: the sample, alive from the first call
+    ACTIVATION = "activation"  # arena
+    ERROR = "error"  # arena: gradient of the loss by an activation or accumulator
+    VECTOR = "vector"  # arena: a float32 vector of the head or the loss
+    CONST = "const"  # flash
+    STATE = "state"  # SRAM, survives the step: trained parameters and error ratios
+    ARGUMENT = "argument"  # the caller's memory: label or target
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One tensor in memory. `value` is the content of a constant or the factory content of a state."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    kind: Kind
+    layer: str = ""
+    scale: float | tuple[float, ...] | None = None
+    zero_point: int | None = None
+    value: npt.NDArray[np.generic] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.elements * ITEM_BYTES[self.dtype]
+
+    @property
+    def in_arena(self) -> bool:
+        return self.kind in (Kind.INPUT, Kind.ACTIVATION, Kind.ERROR, Kind.VECTOR)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Pointer to element `offset` of a buffer."""
+
+    buffer: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Null:
+    """A null pointer."""
+
+
+@dataclass(frozen=True)
+class Struct:
+    """Pointer to a constant descriptor `type` with these fields, in declaration order."""
+
+    type: str
+    fields: tuple[tuple[str, int | float | tuple[int, ...] | Ref | Null], ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number passed by value."""
+
+    value: int | float
+
+
+@dataclass(frozen=True)
+class Label:
+    """The class index handed to the training step."""
+
+
+@dataclass(frozen=True)
+class ErrorType:
+    """The mg_dtype_t of an error buffer."""
+
+    buffer: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The step's learning rate times `factor`, times the scale of `error` when it has one."""
+
+    factor: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Random:
+    """Descriptor of the random stream of one trained tensor at this step."""
+
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """The epilogue of an error kernel (mg_store_t): masks, scales, the second summand, the output."""
+
+    out: str
+    base: str | None = None  # whose error scale multiplies the accumulator
+    base_factor: float = 1.0
+    skip: str | None = None
+    skip_factor: float = 1.0
+    mult: str | None = None
+    mask: str | None = None
+    mask_min: int = -128
+    mask_max: int = 127
+
+
+Argument = Ref | Struct | Value | Null | Label | ErrorType | Rate | Random | Store
+Work = Literal["forward", "dgrad", "wgrad", "other"]
+Phase = Literal["forward", "backward"]
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """One call of a C kernel. `inplace` lists (output, input) pairs that may share their bytes."""
+
+    kernel: str
+    layer: str
+    op: str
+    args: tuple[Argument, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    phase: Phase = "forward"
+    work: Work = "other"
+    macs: int = 0
+    inplace: tuple[tuple[str, str], ...] = ()
+    returns_saturated: bool = False
+    result: str | None = None  # a scalar buffer that takes the return value
+
+    @property
+    def store(self) -> Store | None:
+        return next((a for a in self.args if isinstance(a, Store)), None)
+
+
+@dataclass(frozen=True)
+class Program:
+    """`calls` in execution order; forward calls come first. `views` maps a buffer to the one whose bytes it is."""
+
+    buffers: dict[str, Buffer]
+    calls: tuple[KernelCall, ...]
+    input: str
+    output: str
+    views: dict[str, str] = field(default_factory=dict)
+    loss: str | None = None
+    label: str | None = None
+    unit: str | None = None  # the scalar G that predicts every error scale
+    ratios: tuple[str, ...] = ()  # error buffers with a delayed scale, in the order of the `ratio` state
+    state: tuple[str, ...] = ()
+    offsets: dict[str, int] = field(default_factory=dict)
+    arena_bytes: int = 0
+    arena_lower_bound: int = 0
+
+    def root(self, name: str) -> str:
+        """The buffer whose bytes `name` really is."""
+        while name in self.views:
+            name = self.views[name]
+        return name
+
+    def phase(self, phase: str) -> Iterator[KernelCall]:
+        return (c for c in self.calls if c.phase == phase)
+
+    def lifetimes(self) -> dict[str, tuple[int, int]]:
+        """First and last call index, both inclusive, of every arena buffer. Input and output outlive the calls."""
+        spans: dict[str, tuple[int, int]] = {}
+        for index, call in enumerate(self.calls):
+            for name in {self.root(n) for n in (*call.reads, *call.writes)}:
+                if self.buffers[name].in_arena:
+                    first, _ = spans.get(name, (index, index))
+                    spans[name] = (first, index)
+        start = self.root(self.input)
+        spans[start] = (0, spans.get(start, (0, 0))[1])
+        end = self.root(self.output)
+        last_forward = sum(1 for c in self.calls if c.phase == "forward") - 1
+        spans[end] = (spans[end][0] if end in spans else 0, max(spans.get(end, (0, 0))[1], last_forward))
+        return spans

@@ -1,0 +1,156 @@
+"""The training scheme: which parameters train, and in which type errors are kept. A small TOML naming ONNX layers."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mcugrad.errors import McugradError
+from mcugrad.graph import Model, Parameter, Role
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRESETS = ("all", "head", "biases", "none")
+ErrorDtype = Literal["int8", "int16", "float32"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bias(_Strict):
+    """Biases that train: of the `last` layers before the head, or of the named `layers`."""
+
+    last: int = Field(default=0, ge=0)
+    layers: tuple[str, ...] = ()
+
+
+class Channels(_Strict):
+    """Explicit channels of one weight."""
+
+    inputs: tuple[int, ...] | None = None
+    outputs: tuple[int, ...] | None = None
+
+
+class Scheme(_Strict):
+    """The TOML file: `head`, `errors`, `[bias]`, `[weight]` (layer -> share of the inputs, or channel lists)."""
+
+    head: bool = True
+    errors: ErrorDtype = "int8"
+    bias: Bias = Bias()
+    weight: dict[str, float | Channels] = {}
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Trained channels of a weight: a list, or (-1, n) for the first n."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A scheme resolved against a model: the trained parameters in the model's order."""
+
+    names: tuple[str, ...]
+    subsets: dict[str, Subset]
+    errors: ErrorDtype = "int8"
+
+    def subset(self, parameter: Parameter) -> Subset:
+        whole = Subset((-1, parameter.value.shape[1]), (-1, parameter.value.shape[0]))
+        return self.subsets.get(parameter.name, whole)
+
+
+def load_scheme(text: str) -> str | Scheme:
+    """A preset's name as it is, or the TOML file at that path."""
+    if text in PRESETS:
+        return text
+    path = Path(text)
+    if not path.is_file():
+        raise McugradError(f"training scheme '{text}' is neither a TOML file nor one of {', '.join(PRESETS)}")
+    try:
+        return Scheme.model_validate(tomllib.loads(path.read_text()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise McugradError(f"{path}: not valid TOML: {problem}") from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise McugradError(f"{path}: '{where}': {first['msg']}; see 'A training scheme' in the README") from problem
+
+
+def resolve(scheme: str | Scheme, model: Model) -> Selection:
+    """The parameters of `model` that `scheme` trains. Raises McugradError naming a layer that is not there."""
+    if isinstance(scheme, Scheme):
+        return _resolve_file(scheme, model)
+    keep = {
+        "all": lambda p: True,
+        "head": lambda p: p.is_head,
+        "biases": lambda p: p.is_head or p.role is Role.BIAS,
+        "none": lambda p: False,
+    }[scheme]
+    names = tuple(p.name for p in model.parameters if keep(p))
+    if not names and scheme != "none":
+        raise McugradError(f"scheme '{scheme}' trains nothing: the model ends in no classifier (Gemm or 1x1 Conv)")
+    return Selection(names, {})
+
+
+def _resolve_file(scheme: Scheme, model: Model) -> Selection:
+    chosen = {p.name for p in model.parameters if p.is_head and scheme.head}
+    body = [p for p in model.parameters if not p.is_head]
+    with_bias = [p for p in body if p.role is Role.BIAS]
+    if scheme.bias.last:
+        chosen |= {p.name for p in with_bias[-scheme.bias.last :]}
+    for layer in scheme.bias.layers:
+        chosen.add(_find(layer, with_bias, model, "bias").name)
+    subsets = {}
+    for layer, share in scheme.weight.items():
+        parameter = _find(layer, [p for p in body if p.role is Role.WEIGHT], model, "weight")
+        subsets[parameter.name] = _subset(parameter, share)
+        chosen.add(parameter.name)
+    names = tuple(p.name for p in model.parameters if p.name in chosen)
+    if not names:
+        raise McugradError("the scheme trains nothing: set head = true, or name layers under [bias] or [weight]")
+    return Selection(names, subsets, scheme.errors)
+
+
+def _find(layer: str, candidates: list[Parameter], model: Model, what: str) -> Parameter:
+    for parameter in candidates:
+        if parameter.layer == layer:
+            return parameter
+    layers = [p.layer for p in candidates]
+    near = difflib.get_close_matches(layer, layers, n=1, cutoff=0.0)
+    reason = f"has no {what}" if layer in model.layers else "is not in the model"
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise McugradError(f"scheme: layer '{layer}' {reason}{hint}")
+
+
+def _subset(parameter: Parameter, share: float | Channels) -> Subset:
+    outputs, inputs = parameter.value.shape[:2]
+    if isinstance(share, float):
+        if not 0.0 < share <= 1.0:
+            raise McugradError(f"scheme: '{parameter.layer}' = {share}: a share lies in (0, 1]")
+        return Subset((-1, math.ceil(share * inputs)), (-1, outputs))
+    return Subset(
+        _checked(parameter.layer, share.inputs, inputs, "input"),
+        _checked(parameter.layer, share.outputs, outputs, "output"),
+    )
+
+
+def _checked(layer: str, channels: tuple[int, ...] | None, count: int, what: str) -> tuple[int, ...]:
+    if channels is None:
+        return (-1, count)
+    bad = [c for c in channels if not 0 <= c < count]
+    if bad or not channels or len(set(channels)) != len(channels):
+        detail = f"channel {bad[0]} is not in 0..{count - 1}" if bad else "the list is empty or repeats a channel"
+        raise McugradError(f"scheme: '{layer}' {what}s: {detail}")
+    return tuple(sorted(channels))

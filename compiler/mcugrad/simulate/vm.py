@@ -1,0 +1,52 @@
+"""The oracle: the training step of Relax, run by TVM's virtual machine from the operators' own definitions (LLVM)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+
+from mcugrad.graph import Model
+from mcugrad.passes.quantize_errors import TrainingStep
+
+
+@dataclass
+class ReferenceTrainer:
+    """Runs `step` on NumPy arrays. `parameters` and `ratios` hold the current values by name."""
+
+    model: Model
+    step: TrainingStep
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    ratios: dict[str, np.ndarray] = field(default_factory=dict)
+    _machine: Any = None
+
+    def __post_init__(self) -> None:
+        self.parameters = {p.name: np.array(p.value) for p in self.model.parameters}
+        self.ratios = {name: np.zeros(1, np.float32) for name in self.step.ratios}
+        module = tvm.IRModule({"step": self.step.function})
+        self._machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+
+    def train_step(self, x: np.ndarray, target: np.ndarray, lr: float, seed: int, index: int) -> float:
+        """One update; x int8 and target as the step wants them. Returns the loss."""
+        scalars = np.array([lr], np.float32), np.array([seed], np.uint32), np.array([index], np.uint32)
+        arrays = [x, target, *self.parameters.values(), *self.ratios.values(), *scalars]
+        loss, _, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
+        trained, ratios = after[: len(self.step.trained)], after[len(self.step.trained) :]
+        self.parameters.update(_named(self.step.trained, trained))
+        self.ratios.update(_named(self.step.ratios, ratios))
+        return float(loss.numpy())
+
+
+def forward(model: Model, x: np.ndarray) -> np.ndarray:
+    """Logits of one int8 sample, by the virtual machine."""
+    machine = relax.VirtualMachine(tvm.compile(model.module, target="llvm"), tvm.cpu())
+    arrays = [x, *(p.value for p in model.parameters)]
+    return machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays)).numpy()
+
+
+def _named(names: tuple[str, ...], tensors: list[Any]) -> Mapping[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
