@@ -100,7 +100,7 @@ def _axis_before_reshape(old: tuple[int, ...], new: tuple[int, ...], axis: int) 
 
 
 def transpose_before_affine(graph: Graph, node: Node) -> bool:
-    """Affine -> Transpose becomes Transpose -> Affine where nothing before can take the Affine and a layer behind may."""
+    """Affine -> Transpose becomes Transpose -> Affine where nothing before can take the Affine."""
     affine = graph.producers().get(node.inputs[0]) if node.op == "Transpose" else None
     if affine is None or affine.op != "Affine" or affine.attrs["axis"] in (None, 1):
         return False

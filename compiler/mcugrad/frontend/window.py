@@ -58,27 +58,27 @@ def infer_shapes(graph: Graph, *, strict: bool = True) -> None:
 
     ONNX's inference counts them for older opsets with ceil_mode; onnxruntime and PyTorch do not.
     """
-    infer(graph, strict=strict)
     for node in graph.nodes:
-        if node.op in ("MaxPool", "AveragePool") and node.attrs.get("ceil_mode", 0) and _drop_late_windows(graph, node):
-            infer(graph, strict=strict)
+        if node.op in ("MaxPool", "AveragePool") and node.attrs.get("ceil_mode", 0):
+            infer(graph, strict=False)  # what follows a pool may not fit before the pool is corrected
+            _drop_late_windows(graph, node)
+    infer(graph, strict=strict)
 
 
-def _drop_late_windows(graph: Graph, node: Node) -> bool:
+def _drop_late_windows(graph: Graph, node: Node) -> None:
     if node.inputs[0] not in graph.shapes or node.output not in graph.shapes:
-        return False
+        return
     attrs = _window(graph, node, [int(k) for k in node.attrs["kernel_shape"]])
     pads, rank = attrs["pads"], len(attrs["kernel_shape"])
     before, after = graph.shapes[node.inputs[0]][2:], graph.shapes[node.output][2:]
     late = [(after[i] - 1) * attrs["strides"][i] >= before[i] + pads[i] for i in range(rank)]
     if not any(late):
-        return False
+        return
     full = _ceil(graph, node, attrs)
     kept = [pads[i] if late[i % rank] else full[i] for i in range(2 * rank)]
     if kept != pads and node.attrs.get("count_include_pad", 0):
         raise fail(node, "ceil_mode and count_include_pad with a stride larger than the window", "set ceil_mode=0")
     node.attrs = {**node.attrs, "ceil_mode": 0, "auto_pad": "NOTSET", "pads": kept}
-    return True
 
 
 def _window(graph: Graph, node: Node, kernel: list[int]) -> dict[str, list[int]]:
