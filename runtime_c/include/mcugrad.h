@@ -97,8 +97,8 @@ void mg_dequantize_s8(const int8_t *restrict x, int32_t n, float scale, int32_t 
 /* y[o] = (sum_i w[o,i] * x[i]) + b[o]; b may be NULL. */
 void mg_dense_f32(const float *restrict w, const float *restrict b, const float *restrict x, int32_t n_in, int32_t n_out,
                   float *restrict y);
-/* Deterministic exp (x <= 0, relative error < 2^-20, 0 below -87) and natural logarithm (x > 0, normal): only float32
- * multiplications, additions and exponent bits, the same on every host. */
+/* Deterministic exp (x <= 0, relative error < 2^-22, 0 from -87 down) and natural logarithm (x > 0, normal): float32
+ * multiplications, additions, one division (log) and exponent bits only, the same on every host. */
 float mg_exp_f32(float x);
 float mg_log_f32(float x);
 /* Over the last axis of an outer x n tensor; y may be x. */
@@ -124,7 +124,7 @@ void mg_dense_update_f32(const float *restrict x, const float *restrict dy, int3
  *   v = acc * base_scale;  if (skip) v += (float)skip[i] * skip_scale;  if (mult) v *= mult[c];
  *   if (mask) v = 0 where the forward output saturated, i.e. unless mask_min < mask[i] < mask_max;
  *   absmax = max(absmax, |v|);  out[i] = v (f32)  or  round(clamp(v * inv_scale, -qmax, qmax)), clipped ones counted.
- * out may be skip. */
+ * While inv_scale is 0 integers are measured only: absmax is kept, out is not written. out may be skip, of one type. */
 typedef struct {
     void *out;
     const void *skip;
@@ -139,7 +139,9 @@ void mg_store(mg_store_t *s, int32_t c, int32_t i, float acc);
 
 /* The delayed scale of one error tensor (NUMERICS.md). Use:
  *   do { mg_scale_predict(&s, ratio, g); kernel(..., &s); } while (mg_scale_observe(&s, &ratio, g));
- * The loop body runs twice only while `ratio` is 0 (the first step measures). f32 tensors need neither. */
+ * The loop body runs twice only while `ratio` is 0: the first pass measures and writes nothing, so that it can run again
+ * where out is skip or e. If all of it was zero, ratio and scale stay 0 and the loop ends: a scale of 0 says that every
+ * element is zero, whatever bytes are stored. predict also resets absmax and clipped. f32 tensors need neither. */
 void mg_scale_predict(mg_store_t *s, float ratio, float g);
 bool mg_scale_observe(mg_store_t *s, float *ratio, float g);
 /* The smallest power of two >= max(v, 2^-100). */
@@ -169,7 +171,7 @@ typedef struct {
 
 /* acc = sum_{oy,ox} e[oc,oy,ox] * (x[ic,iy,ix] - x_zero) for each trained weight (padding adds nothing), then
  *   w = clamp(w + floor(clamp(u - (float)acc * (rate * qas[oc]), +-1e9)), -127, 127),
- * rate = lr * S, qas[oc] = w_scale^-2 (0 freezes a channel), u the uniform of the weight's OIHW index.
+ * rate = lr * S, qas[oc] = w_scale^-2 (0 freezes a channel: it is not visited), u the uniform of the weight's OIHW index.
  * Returns how many of the visited weights ended at +-127. int32 holds while out_h * out_w <= 66,311 (checked). */
 uint32_t mg_conv2d_update_weight_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
                                     const mg_subset_t *subset, const float *restrict qas, float rate,
@@ -181,7 +183,7 @@ uint32_t mg_conv2d_update_weight_f32(const mg_conv2d_t *g, const float *restrict
                                      const mg_subset_t *subset, const float *restrict qas, float rate,
                                      const mg_random_t *random, int8_t *restrict w);
 /* acc = sum over the `plane` positions of e[c]; b[c] = saturate_int32(b[c] + floor(clamp(u - (float)acc * (rate * qas[c]),
- * +-1e9))), qas[c] = (x_scale * w_scale[c])^-2. */
+ * +-1e9))), qas[c] = (x_scale * w_scale[c])^-2, 0 freezes. */
 void mg_update_bias_s8(const int8_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
                        const mg_random_t *random, int32_t *restrict b);
 void mg_update_bias_s16(const int16_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
@@ -190,14 +192,16 @@ void mg_update_bias_f32(const float *restrict e, int32_t channels, int32_t plane
                         const mg_random_t *random, int32_t *restrict b);
 
 /* The light ones read any error type (`e_type`) as float, exactly. */
-/* acc = e: masks, per-channel scales, sums of two errors, a change of type. channels x plane elements; out may be e. */
+/* acc = e: masks, per-channel scales, sums of two errors, a change of type. channels x plane elements; out may be
+ * e unless its type is wider. */
 void mg_error_map(const void *e, mg_dtype_t e_type, int32_t channels, int32_t plane, mg_store_t *s);
 /* acc = e * (x < x_zero ? alpha : 1): the gradient of LeakyRelu. */
 void mg_leaky_relu_dgrad(const void *e, mg_dtype_t e_type, const int8_t *x, int32_t x_zero, float alpha, int32_t channels,
                          int32_t plane, mg_store_t *s);
 /* acc = sum over the windows that hold the element, oy then ox ascending, of e * (1/n), as float32. */
 void mg_avg_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s);
-/* acc = sum over the windows whose first maximum (ky then kx ascending) is the element, oy then ox ascending, of e. */
+/* acc = sum over the windows whose first maximum (ky then kx ascending) is the element, oy then ox ascending, of e, as
+ * float32. */
 void mg_max_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, const int8_t *x, mg_store_t *s);
 /* The box of e (src strides) that a Concat operand or the inside of Pad occupies; the result (dst strides) is dense and
  * has `plane` elements a channel. */
@@ -208,8 +212,8 @@ void mg_permute_dgrad(const mg_permute_t *g, const void *e, mg_dtype_t e_type, i
 /* ---- schedule ----------------------------------------------------------------------------------------------- */
 
 typedef enum { MG_CONSTANT = 0, MG_LINEAR = 1, MG_COSINE = 2 } mg_schedule_t;
-/* The rate of `step` in [0, total): base, base * (1 - step/total), base * (1 + cos(pi * step/total)) / 2; the cosine is a
- * polynomial, the same everywhere. Steps past the end keep the last planned rate; total 0 means constant. */
+/* The rate of `step` in [0, total): base, base * (1 - step/total), base * (1 + cos(pi * step/total)) / 2, computed as
+ * sin^2(pi/2 * (1 - step/total)) by a polynomial, the same everywhere. Steps past the end keep the last planned rate; total 0 means constant. */
 float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total);
 
 #ifdef __cplusplus

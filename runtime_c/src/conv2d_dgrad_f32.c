@@ -2,4 +2,5 @@
 #define MG_DGRAD mg_conv2d_dgrad_f32
 #define MG_ERROR float
 #define MG_ACC float
+#define MG_TERM float
 #include "conv2d_dgrad.inc"

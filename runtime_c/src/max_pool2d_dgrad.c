@@ -18,27 +18,39 @@ static bool first_maximum(const mg_pool2d_t *g, const int8_t *x, int32_t top, in
     return true;
 }
 
+/* The sum for one element of a channel; e_first: the channel's first element of e, x its plane. */
+static float gather(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, int32_t e_first, const int8_t *x,
+                    const mg_reached_t *y, const mg_reached_t *column) {
+    float acc = 0.0f;
+    for (int32_t ty = y->inside.end - 1; ty >= y->inside.begin; ty--) { /* taps falling: outputs ascending */
+        const int32_t oy = y->at.o - ty * y->at.o_step, ky = y->at.k + ty * y->at.k_step;
+        for (int32_t tx = column->inside.end - 1; tx >= column->inside.begin; tx--) {
+            const int32_t ox = column->at.o - tx * column->at.o_step, kx = column->at.k + tx * column->at.k_step;
+            const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left;
+            if (first_maximum(g, x, top, left, ky, kx)) {
+                acc = acc + mg_load_error(e, e_type, e_first + oy * g->out_w + ox);
+            }
+        }
+    }
+    return acc;
+}
+
 void mg_max_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, const int8_t *x, mg_store_t *s) {
     const int32_t in_plane = g->in_h * g->in_w, out_plane = g->out_h * g->out_w;
     for (int32_t iy = 0; iy < g->in_h; iy++) {
-        const mg_reach_t ky = mg_reach(iy + g->pad_top, g->k_h, g->stride_h, g->dilation_h);
-        const mg_range_t y = mg_reach_inside(&ky, g->out_h);
-        for (int32_t ix = 0; ix < g->in_w; ix++) {
-            const mg_reach_t kx = mg_reach(ix + g->pad_left, g->k_w, g->stride_w, g->dilation_w);
-            const mg_range_t range = mg_reach_inside(&kx, g->out_w);
+        const mg_reached_t y = mg_reached(iy + g->pad_top, g->k_h, g->stride_h, g->dilation_h, g->out_h);
+        for (int32_t left = 0; left < g->in_w; left += MG_COLUMNS) {
+            mg_reached_t columns[MG_COLUMNS];
+            const int32_t n = mg_min_i32(MG_COLUMNS, g->in_w - left);
+            for (int32_t i = 0; i < n; i++) {
+                columns[i] = mg_reached(left + i + g->pad_left, g->k_w, g->stride_w, g->dilation_w, g->out_w);
+            }
             for (int32_t c = 0; c < g->c; c++) {
-                float acc = 0.0f;
-                for (int32_t ty = y.end - 1; ty >= y.begin; ty--) { /* taps falling: outputs ascending */
-                    const int32_t oy = ky.o - ty * ky.o_step, top = oy * g->stride_h - g->pad_top;
-                    for (int32_t tx = range.end - 1; tx >= range.begin; tx--) {
-                        const int32_t ox = kx.o - tx * kx.o_step, left = ox * g->stride_w - g->pad_left;
-                        const int32_t row = ky.k + ty * ky.k_step, column = kx.k + tx * kx.k_step;
-                        if (first_maximum(g, x + c * in_plane, top, left, row, column)) {
-                            acc = acc + mg_load_error(e, e_type, c * out_plane + oy * g->out_w + ox);
-                        }
-                    }
+                float acc[MG_COLUMNS];
+                for (int32_t i = 0; i < n; i++) {
+                    acc[i] = gather(g, e, e_type, c * out_plane, x + c * in_plane, &y, &columns[i]);
                 }
-                mg_store(s, c, c * in_plane + iy * g->in_w + ix, acc);
+                mg_store_row(s, c, c * in_plane + iy * g->in_w + left, 1, acc, n);
             }
         }
     }
