@@ -72,6 +72,13 @@ class Model:
         return next(p for p in self.parameters if p.name == name)
 
     @property
+    def onnx_shape(self) -> tuple[int, ...]:
+        """The shape in which the user's sample comes, batch 1."""
+        if self.input_axes is None:
+            return self.input_shape
+        return tuple(self.input_shape[self.input_axes.index(a)] for a in range(len(self.input_axes)))
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Layers with parameters, in the order of execution."""
         return tuple(dict.fromkeys(p.layer for p in self.parameters))

@@ -1,16 +1,26 @@
-"""The road a graph takes, as one function a stage: what `mcugrad compile` does, and what tests drive directly."""
+"""The road a graph takes, one function a stage: what `mcugrad compile` does, and what tests drive directly."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from mcugrad.scheme import Scheme, Selection, resolve
+from mcugrad.errors import McugradError
+from mcugrad.scheme import Scheme, Selection, load_scheme, resolve
 
 if TYPE_CHECKING:
+    import onnx
+
     from mcugrad.graph import Model
     from mcugrad.passes.quantize_errors import TrainingStep
+    from mcugrad.plan.budget import Budget
     from mcugrad.program import Program
+
+Loss = Literal["cross_entropy", "mse"]
+_C_KEYWORDS = frozenset(("auto", "break", "case", "char", "const", "default", "do", "double", "else", "float", "for", "if"))
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,100 @@ class Compiled:
     selection: Selection
     step: TrainingStep | None
     program: Program
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says. `data` calibrates a float model; `classes` replaces the classifier."""
+
+    board: str
+    data: Path | None = None
+    train: str = "none"
+    classes: int | None = None
+    loss: Loss = "cross_entropy"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `compile_file` made."""
+
+    compiled: Compiled
+    budget: Budget
+
+
+def compile_file(source: Path, folder: Path, options: Options, command: Sequence[str]) -> Written:
+    """ONNX file in, folder of C out; nothing is written unless everything succeeds. Raises McugradError.
+
+    `command` goes into the manifest.
+    """
+    from mcugrad.emit.folder import check_folder, write_folder
+    from mcugrad.emit.manifest import manifest
+    from mcugrad.emit.project import emit_project
+    from mcugrad.plan.budget import check, predict
+    from mcugrad.simulate.board import load_board
+
+    board = load_board(options.board)
+    check_folder(folder)
+    scheme = load_scheme(options.train)
+    trains = scheme != "none"
+    model = import_file(source, options, float_head=wants_float_head(scheme))
+    compiled = compile_model(model, scheme, options.loss)
+    title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
+    project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
+    kernels = sum(name.endswith(".c") for name in project.files) - 2
+    budget = predict(compiled.program, board, project.layout.struct_bytes, project.constant_bytes, kernels)
+    check(compiled.program, board, budget)
+    facts = {
+        "board": board.name,
+        "command": list(command),
+        "source": source.name,
+        "train": options.train,
+        "trained": list(compiled.selection.names),
+        "errors": compiled.selection.errors if trains else None,
+        "loss": options.loss if trains else None,
+        "classes": options.classes,
+    }
+    text = manifest(model, compiled.program, project.layout, budget, project.files, facts)
+    write_folder(folder, {**project.files, "manifest.json": text})
+    return Written(compiled, budget)
+
+
+def import_file(source: Path, options: Options, *, float_head: bool) -> Model:
+    """The typed Relax model of an ONNX file: read, normalised, quantised if it is float."""
+    from mcugrad import frontend
+
+    graph = frontend.load_model(source)
+    return import_graph(graph, model_name(source), options, float_head=float_head)
+
+
+def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, float_head: bool) -> Model:
+    """As `import_file`, from a loaded graph."""
+    from mcugrad import frontend
+    from mcugrad.frontend.importer import import_model
+
+    if frontend.is_quantized(graph):
+        graph = frontend.prepare(graph)
+    else:
+        if options.data is None:
+            raise McugradError(
+                f"{name} is a float model: give calibration data with --data CALIB.npz, or run `mcugrad quantize` first"
+            )
+        samples = frontend.load_npz(options.data, frontend.prepare(graph), labels=False)
+        graph = frontend.quantize(graph, samples.x)
+    if options.classes is not None:
+        graph = frontend.replace_classifier(graph, options.classes)
+    return import_model(graph, name, float_head=float_head or options.classes is not None)
+
+
+def model_name(source: Path) -> str:
+    """A C identifier from the file's name: lower case, without .float/.int8 and the like."""
+    name = re.sub(r"\W+", "_", source.name.removesuffix(".onnx")).strip("_").lower() or "model"
+    return f"m_{name}" if name[0].isdigit() or name in _C_KEYWORDS else name
+
+
+def wants_float_head(scheme: str | Scheme) -> bool:
+    """Whether the classifier is float32: where it trains."""
+    return scheme.head if isinstance(scheme, Scheme) else scheme != "none"
 
 
 def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy") -> Compiled:

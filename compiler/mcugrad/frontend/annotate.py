@@ -8,7 +8,7 @@ import numpy as np
 from mcugrad.errors import McugradError
 from mcugrad.frontend.graph import Array, Graph, Node, QuantParams, Stored, fail
 
-_FORWARD = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Relu", "Clip", "Pad")
+_FORWARD = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Relu", "Clip", "Max", "Min", "Pad")
 _LAYOUT = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose")
 
 
@@ -122,12 +122,13 @@ def _spread(graph: Graph) -> None:
         if graph.only_consumer(x) is node:
             graph.quant[x] = graph.quant[node.output]
     for node in list(graph.nodes):
-        if node.op not in _FORWARD or node.inputs[0] not in graph.quant:
+        known = [graph.quant[name] for name in node.inputs if name in graph.quant]
+        if node.op not in _FORWARD or len(known) != 1:
             continue
-        before, after = graph.quant[node.inputs[0]], graph.quant.get(node.output)
+        before, after = known[0], graph.quant.get(node.output)
         if after is None:
             graph.quant[node.output] = before
-        elif after != before and node.op not in ("Relu", "Clip"):
+        elif after != before and node.op not in ("Relu", "Clip", "Max", "Min"):
             inner = graph.add_tensor(f"{node.output}/same", graph.shapes[node.output], before)
             last = Node("Requantize", graph.new_name(f"{node.name}/requantize"), [inner], [node.output])
             node.outputs[0] = inner

@@ -29,7 +29,7 @@ def replace_classifier(model: onnx.ModelProto, n_classes: int) -> onnx.ModelProt
     graph.quant.pop(head.output, None)
     for node in tail:
         graph.quant.pop(node.output, None)
-        if node.op == "Reshape":
+        if node.op not in ("Softmax", "LogSoftmax"):
             graph.drop(node)
         else:
             graph.shapes[node.output] = (1, n_classes)
@@ -39,11 +39,16 @@ def replace_classifier(model: onnx.ModelProto, n_classes: int) -> onnx.ModelProt
     return write(graph)
 
 
+def _is_offset(graph: Graph, node: Node) -> bool:
+    """The depthwise 1x1 Conv on one position that a quantised MatMul's separate bias has become."""
+    return node.op == "Conv" and graph.shapes[node.inputs[1]][1:] == (1, 1) and graph.shapes[node.output][2:] == (1,)
+
+
 def _head(graph: Graph) -> tuple[Node, list[Node]]:
     """The classifier and what follows it, in order."""
     producers, tail = graph.producers(), []
     node = producers.get(graph.outputs[0])
-    while node is not None and node.op in (*_TAIL, "Requantize"):
+    while node is not None and (node.op in (*_TAIL, "Requantize") or _is_offset(graph, node)):
         tail.append(node)
         node = producers.get(node.inputs[0])
     if node is None or node.op != "Gemm":

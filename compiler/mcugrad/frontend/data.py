@@ -33,6 +33,13 @@ def output_size(model: onnx.ModelProto) -> int:
     return int(np.prod(dims))
 
 
+def load_samples(path: str | Path, shape: tuple[int, ...], outputs: int) -> Samples:
+    """As `load_npz`, checked against the shape of one sample and the number of outputs of a compiled model."""
+    arrays = _read(Path(path), ("x", "y"))
+    x = _check_samples(arrays["x"], shape, str(path))
+    return Samples(x, check_labels(arrays["y"], len(x), outputs, str(path)))
+
+
 def load_npz(path: str | Path, model: onnx.ModelProto, *, labels: bool = True, classes: int | None = None) -> Samples:
     """The samples of a file, checked against the model; `labels` asks for y, `classes` replaces the model's outputs.
 
@@ -69,7 +76,10 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
 
 def check_samples(x: Array, model: onnx.ModelProto, where: str) -> Array:
     """x as contiguous float32 (n, *input shape). Raises McugradError if it is empty, misshapen or not finite."""
-    wanted = input_shape(model)
+    return _check_samples(x, input_shape(model), where)
+
+
+def _check_samples(x: Array, wanted: tuple[int, ...], where: str) -> Array:
     if x.dtype.kind not in "fiub":
         raise McugradError(f"{where}: x has the type {x.dtype}; give numbers as the model's input wants them (float32)")
     if x.ndim != len(wanted) + 1 or tuple(x.shape[1:]) != wanted:

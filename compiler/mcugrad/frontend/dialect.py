@@ -124,7 +124,7 @@ def _reduce_mean(graph: Graph, node: Node) -> None:
         x = graph.add_tensor(f"{node.output}/flat", (1, outer, math.prod(shape) // outer), quant)
         new.append(Node("Reshape", graph.new_name(f"{node.name}/flatten"), [moved], [x]))
         out_shape = (1, outer, 1)
-    mean = graph.add_tensor(f"{node.output}/mean", out_shape)
+    mean = graph.add_tensor(f"{node.output}/mean", out_shape, graph.quant.get(node.output))
     new.append(Node(op, node.name, [x], [mean], attrs))
     new.append(Node("Reshape", graph.new_name(f"{node.name}/reshape"), [mean], [node.output]))
     graph.replace(node, new)

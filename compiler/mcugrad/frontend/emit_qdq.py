@@ -168,16 +168,13 @@ def _bias(graph: Graph, name: str, units: Array) -> Array:
 
 def _dequantized(graph: Graph, name: str, q: Array, scale: Array) -> str:
     """Constants q, scale, zero point 0 (one of each a channel) and their DQ node; returns the real tensor."""
-    stem = name
-    integers = graph.new_name(f"{stem}_int{8 * q.dtype.itemsize}")
-    graph.add_const(integers, q)
     names = [
-        integers,
-        graph.add_const(f"{stem}_scale", scale),
-        graph.add_const(f"{stem}_zero_point", np.zeros(scale.shape, q.dtype)),
+        graph.add_const(f"{name}_int{8 * q.dtype.itemsize}", q),
+        graph.add_const(f"{name}_scale", scale),
+        graph.add_const(f"{name}_zero_point", np.zeros(scale.shape, q.dtype)),
     ]
-    real = graph.new_name(f"{stem}_dq")
+    real = graph.new_name(f"{name}_dq")
     graph.shapes[real], graph.dtypes[real] = tuple(q.shape), 1
-    dequantize = Node("DequantizeLinear", graph.new_name(f"{stem}/dequantize"), names, [real], {"axis": 0})
+    dequantize = Node("DequantizeLinear", graph.new_name(f"{name}/dequantize"), names, [real], {"axis": 0})
     graph.nodes.insert(0, dequantize)
     return real

@@ -56,13 +56,21 @@ class _Importer:
             )
         dims = tuple(d.dim_value for d in inputs[0].type.tensor_type.shape.dim)
         self.values[inputs[0].name] = Sample(dims)
+        problem: McugradError | None = None
         with self.builder.function("main"):
             with self.builder.dataflow():
-                for node in self.graph.node:
-                    self._node(node)
-                logits = self.builder.emit_output(self._output(), "logits")
-            assert self.sample is not None
-            self.builder.emit_func_output(logits, [self.sample[2], *(v for _, v in self.parameters)])
+                try:
+                    for node in self.graph.node:
+                        self._node(node)
+                    result = self._output()
+                except McugradError as found:  # a builder left half-way prints a warning: finish it first
+                    problem, result = found, relax.const(0)
+                logits = self.builder.emit_output(result, "logits")
+            params = [self.sample[2]] if self.sample else []
+            self.builder.emit_func_output(logits, [*params, *(v for _, v in self.parameters)])
+        if problem is not None:
+            raise problem
+        assert self.sample is not None
         sample, grid, var = self.sample
         parameters = tuple(p for p, _ in self.parameters)
         return Model(self.name, self.builder.get(), parameters, shape(var), grid, shape(logits), self.tail, sample.axes)

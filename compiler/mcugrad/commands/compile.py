@@ -1,0 +1,47 @@
+"""`mcugrad compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mcugrad.pipeline import Options, Written, compile_file
+from mcugrad.report.tables import CompileReport, Usage
+
+
+def compile_command(source: Path, folder: Path, options: Options, command: Sequence[str]) -> None:
+    """Compile and print what it needs of the board."""
+    from rich.console import Console
+
+    from mcugrad.report.tables import compile_view
+
+    written = compile_file(source, folder, options, command)
+    Console().print(compile_view(compile_report(written, folder, options)))
+
+
+def compile_report(written: Written, folder: Path, options: Options) -> CompileReport:
+    """The summary of a compilation."""
+    from mcugrad.simulate.board import load_board
+
+    program, budget, board = written.compiled.program, written.budget, load_board(options.board)
+    usages = []
+    if board.memory is not None:
+        parts = (("arena", budget.arena), ("state", budget.static - budget.arena), ("stack reserve", budget.stack))
+        usages.append(Usage("SRAM", budget.sram, board.memory.ram.size, parts))
+        flash = (("constants", budget.constants), ("code (estimate)", budget.code))
+        usages.append(Usage("flash", budget.flash, board.memory.flash.size, flash))
+    trained = written.compiled.selection
+    facts = [("trains", f"{len(trained.names)} parameter tensors ({options.train})" if trained.names else "nothing")]
+    if trained.names:
+        facts.append(("errors", f"{trained.errors}, {len(program.ratios)} delayed scales"))
+    return CompileReport(
+        written.compiled.model.name,
+        board.name,
+        str(folder),
+        usages,
+        program.arena_bytes,
+        program.arena_lower_bound,
+        sum(c.phase == "forward" for c in program.calls),
+        sum(c.phase == "backward" for c in program.calls),
+        facts,
+    )

@@ -1,0 +1,154 @@
+"""`mcugrad run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcugrad.errors import McugradError
+
+if TYPE_CHECKING:
+    from mcugrad.simulate.run import Progress
+    from mcugrad.simulate.session import Session, SessionResult
+
+PHASES = {"before": "evaluating before", "train": "training", "after": "evaluating after"}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says."""
+
+    on: str
+    train: Path | None
+    test: Path | None
+    epochs: int
+    lr: float
+    schedule: str
+    seed: int
+    save: Path | None
+
+
+def run_command(folder: Path, options: RunOptions) -> None:
+    """Build, run the session, print accuracies, save the trained weights. Raises McugradError."""
+    from rich.console import Console
+
+    from mcugrad.simulate.board import load_board
+    from mcugrad.simulate.build import build, read_manifest
+    from mcugrad.simulate.run import run_session
+
+    manifest = read_manifest(folder)
+    session = _session(manifest, options)
+    target = _save_path(folder, options) if session.train is not None else None
+    firmware = build(folder, load_board(options.on))
+    console = Console()
+    with ProgressBars(console) as bars:
+        result = run_session(firmware, session, on_progress=bars.update)
+    for line in _summary(session, result):
+        console.print(line, highlight=False, soft_wrap=True)
+    if target is not None:
+        save_state(target, manifest, result.state)
+        console.print(f"trained weights: {target}", highlight=False, soft_wrap=True)
+
+
+class ProgressBars:
+    """One rich progress bar a phase of the session."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        self._bars = Progress(*columns, TextColumn("{task.fields[loss]}"), console=console)
+        self._tasks: dict[tuple[str, int], Any] = {}
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Called for every progress line of the device."""
+        key = (progress.phase, progress.epoch)
+        if key not in self._tasks:
+            name = PHASES.get(progress.phase, progress.phase)
+            label = f"{name} (epoch {progress.epoch + 1})" if progress.phase == "train" else name
+            self._tasks[key] = self._bars.add_task(label, total=progress.total, loss="")
+        loss = f"loss {progress.loss:.4f}" if progress.phase == "train" else ""
+        self._bars.update(self._tasks[key], completed=progress.done, loss=loss)
+
+
+def _session(manifest: dict[str, Any], options: RunOptions) -> Session:
+    from mcugrad.samples import load_records
+    from mcugrad.simulate.session import Mode, Schedule, Session
+
+    if options.train is None and options.test is None:
+        raise McugradError("nothing to do: give --train T.npz, --test E.npz or both")
+    if options.train is not None and manifest["loss"] is None:
+        raise McugradError("the model was compiled without training: compile it with --train all, head, biases or a TOML")
+    if not 0.0 < options.lr < float("inf"):
+        raise McugradError(f"--lr {options.lr}: give a positive number, such as 0.003")
+    train = load_records(options.train, manifest) if options.train is not None else None
+    test = load_records(options.test, manifest) if options.test is not None else None
+    return Session(
+        Mode.EVALUATE if train is None else Mode.TRAIN,
+        int(np.prod(manifest["output"]["shape"])),
+        train,
+        test,
+        epochs=options.epochs if train is not None else 0,
+        learning_rate=options.lr,
+        schedule=Schedule[options.schedule.upper()],
+        seed=options.seed,
+    )
+
+
+def _save_path(folder: Path, options: RunOptions) -> Path:
+    """Where the weights go: never over a file that is there."""
+    if options.save is not None:
+        if options.save.exists():
+            raise McugradError(f"{options.save} exists: give --save another file, trained weights are not overwritten")
+        if not options.save.parent.resolve().is_dir():
+            raise McugradError(f"{options.save.parent} does not exist: create it, or give --save another file")
+        return options.save
+    count = 1
+    while (folder / f"trained-{count}.npz").exists():
+        count += 1
+    return folder / f"trained-{count}.npz"
+
+
+def save_state(path: Path, manifest: dict[str, Any], state: bytes) -> None:
+    """The trained state as an .npz: every tensor by its name, and the raw bytes as `state`."""
+    arrays = {"state": np.frombuffer(state, np.uint8)}
+    for row in manifest["state"]:
+        count = int(np.prod(row["shape"]))
+        values = np.frombuffer(state, row["dtype"], count, row["offset"])
+        arrays[row["name"]] = values.reshape(row["shape"])
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _summary(session: Session, result: SessionResult) -> list[str]:
+    lines = []
+    if session.train is not None and len(result.losses):
+        lines.append(f"loss by epoch: {' '.join(f'{loss:.4f}' for loss in result.losses)}")
+    if session.test is not None and len(session.test):
+        count = len(session.test)
+        if session.test.target_len:
+            before, after = result.loss_before / count, result.loss_after / count
+            lines.append(f"test loss: {before:.5f} -> {after:.5f}" if session.train is not None else f"test loss: {after:.5f}")
+        else:
+            before, after = result.correct_before / count, result.correct_after / count
+            lines.append(f"accuracy: {before:.1%} -> {after:.1%}" if session.train is not None else f"accuracy: {after:.1%}")
+    if session.train is not None:
+        lines.append(f"saturated: {result.saturated_weights} weights, {result.clipped_errors} error elements in all steps")
+        if result.not_finite:
+            lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
+    return lines

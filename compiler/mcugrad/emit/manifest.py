@@ -1,0 +1,120 @@
+"""manifest.json: everything the compiler decided, for tools and for people who ask why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+
+from mcugrad import __version__
+from mcugrad.emit.layout import BOOKKEEPING, Layout
+from mcugrad.graph import Model
+from mcugrad.plan.budget import Budget
+from mcugrad.program import Buffer, Program
+
+PACKAGES = ("apache-tvm", "numpy", "onnx", "onnxruntime")
+_DTYPE = {"uint32_t": "uint32", "int32_t": "int32", "float": "float32"}
+
+
+def manifest(
+    model: Model, program: Program, layout: Layout, budget: Budget, files: Mapping[str, str], facts: Mapping[str, Any]
+) -> str:
+    """The JSON text. `facts` come from the command: board, command, source, loss, train, classes."""
+    output = program.buffers[program.output]
+    content = {
+        "generator": "mcugrad",
+        "name": model.name,
+        **facts,
+        "versions": {"mcugrad": __version__, **{p: version(p) for p in PACKAGES}},
+        "input": _input(model),
+        "output": {"shape": list(output.shape), "dtype": "float32", "softmax": model.tail},
+        "arena_bytes": program.arena_bytes,
+        "arena_lower_bound": program.arena_lower_bound,
+        "static_bytes": layout.struct_bytes,
+        "state_bytes": layout.state_bytes,
+        "predicted": {
+            "sram": {"arena": budget.arena, "static": budget.static, "stack": budget.stack, "total": budget.sram},
+            "flash": {"const": budget.constants, "code": budget.code, "total": budget.flash},
+        },
+        "macs": macs(program),
+        "state": _state(model, layout),
+        "tensors": _tensors(program),
+        "calls": [_call(index, program) for index in range(len(program.calls))],
+        "files": sorted(files),
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def macs(program: Program) -> dict[str, int]:
+    """Multiply-accumulates of one step by kind of work."""
+    return {w: sum(c.macs for c in program.calls if c.work == w) for w in ("forward", "dgrad", "wgrad")}
+
+
+def _input(model: Model) -> dict[str, Any]:
+    grid, axes = model.input_grid, model.input_axes
+    layout = {"axes": list(axes)} if axes else {}
+    return {
+        "shape": list(model.input_shape),
+        "onnx_shape": list(model.onnx_shape),
+        "dtype": "int8",
+        "scale": grid.scale,
+        "zero_point": grid.zero_point,
+        "rounding": "clip(rint(x / scale) + zero_point, -128, 127), float32, half to even",
+        **layout,
+    }
+
+
+def _state(model: Model, layout: Layout) -> list[dict[str, Any]]:
+    rows = [
+        {"name": name, "dtype": _DTYPE[ctype], "shape": [1], "offset": 4 * index, "role": "bookkeeping"}
+        for index, (ctype, name) in enumerate(BOOKKEEPING)
+        if layout.fields
+    ]
+    roles = {p.name: (p.role.value, p.onnx_name) for p in model.parameters}
+    for field in layout.fields:
+        buffer = field.buffer
+        role, origin = roles.get(buffer.name, ("error_ratio", ""))
+        row = {"name": buffer.name, "dtype": buffer.dtype, "shape": list(buffer.shape), "offset": field.offset}
+        rows.append({**row, "role": role, "layer": buffer.layer, "initializer": origin})
+    return rows
+
+
+def _tensors(program: Program) -> list[dict[str, Any]]:
+    spans = program.lifetimes()
+    rows = []
+    for name in sorted(program.buffers):
+        buffer, root = program.buffers[name], program.root(name)
+        row = {"name": name, "kind": buffer.kind.value, "dtype": buffer.dtype, "shape": list(buffer.shape)}
+        row |= {"bytes": buffer.nbytes, "layer": buffer.layer, **_grid(buffer)}
+        if root in program.offsets:
+            row |= {"offset": program.offsets[root], "lifetime": list(spans[root])}
+        if root != name:
+            row["shares_bytes_of"] = root
+        rows.append(row)
+    return rows
+
+
+def _grid(buffer: Buffer) -> dict[str, Any]:
+    if buffer.scale is None:
+        return {"scale": "delayed"} if buffer.dtype in ("int8", "int16") and buffer.kind.value == "error" else {}
+    scale = list(buffer.scale) if isinstance(buffer.scale, tuple) else buffer.scale
+    return {"scale": scale, "zero_point": buffer.zero_point}
+
+
+def _call(index: int, program: Program) -> dict[str, Any]:
+    call = program.calls[index]
+    return {
+        "index": index,
+        "kernel": call.kernel,
+        "layer": call.layer,
+        "op": call.op,
+        "phase": call.phase,
+        "work": call.work,
+        "macs": call.macs,
+        "reads": list(dict.fromkeys(call.reads)),
+        "writes": list(call.writes),
+    }
+
+
