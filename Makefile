@@ -11,19 +11,19 @@ help:
 	@echo 'make clean   remove .venv, build and every cache'
 
 setup:
-	@scripts/setup
+	@.ci/setup
 
 demo: setup
-	@scripts/with-venv python -m models.watch.demo $(DEMO_ARGS)
+	@.ci/with-venv python -m models.watch.demo $(DEMO_ARGS)
 
 test: setup
-	@scripts/with-venv scripts/test $(TEST_ARGS)
+	@.ci/with-venv .ci/test $(TEST_ARGS)
 
 bench: setup
-	@scripts/with-venv python -m tests.bench.run
+	@.ci/with-venv python -m tests.bench.run
 
 lint: setup
-	@scripts/with-venv scripts/lint
+	@.ci/with-venv .ci/lint
 
 clean:
-	@scripts/clean
+	@.ci/clean
