@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tvm import relax, te, tirx
 
+from mcugrad.errors import McugradError
 from mcugrad.ops import error
 from mcugrad.ops.operator import (
     ACCUMULATOR,
@@ -36,7 +37,9 @@ from mcugrad.program import Argument, KernelCall, Ref, Struct
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
 
-GEOMETRY = ("stride", "dilation", "pads", "groups", "x_zero", "y_zero", "y_min", "y_max")
+MAX_TERMS = 65_535  # |x - x_zero| <= 255, |w| <= 128: as many products fit an int32 accumulator
+MAX_DGRAD_TERMS = 131_071  # |e| <= 128, |w| <= 128
+MAX_POSITIONS = 66_311  # |e| <= 127, |x - x_zero| <= 255
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, pad_begin: int, pad_end: int) -> int:
@@ -105,9 +108,19 @@ def _macs(w: Sequence[int], y: Sequence[int]) -> int:
     return y[1] * y[2] * y[3] * w[1] * w[2] * w[3]
 
 
+def _check_sum(layer: str, what: str, terms: int, limit: int) -> None:
+    """Raises McugradError where an int32 accumulator could overflow."""
+    if terms > limit:
+        raise McugradError(
+            f"layer '{layer}': {what} sums {terms} products, and an int32 accumulator is safe up to {limit}: "
+            "split the layer, or make it smaller"
+        )
+
+
 def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     x, w, b, scale = call.args
     attrs, xs, ws, ys = attributes(call), shape(x), shape(w), shape(var)
+    _check_sum(attrs["layer"], "one output", ws[1] * ws[2] * ws[3], MAX_TERMS)
     kernel = "mg_conv2d_s8"
     if xs[2:] == ys[2:] == ws[2:] == (1, 1) and attrs["groups"] == 1:
         kernel = "mg_fully_connected_s8"
@@ -152,6 +165,8 @@ def _compute_dgrad(e: te.Tensor, w: te.Tensor, **a: object) -> te.Tensor:
 def _lower_dgrad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     e, w = call.args
     attrs, ws = attributes(call), shape(w)
+    if dtype(e) == "int8":
+        _check_sum(attrs["layer"], "one input's gradient", ws[0] // attrs["groups"] * ws[2] * ws[3], MAX_DGRAD_TERMS)
     geometry = _geometry(shape(var), ws, shape(e), attrs)
     args = (geometry, Ref(low.name(e)), Ref(low.name(w)))
     kernel = f"mg_conv2d_dgrad_{low.suffix(e)}"
@@ -195,6 +210,8 @@ def wgrad_call(low: Lowering, call: relax.Call, w: Sequence[int]) -> KernelCall:
     """The head of the fused wgrad + update kernel: geometry, error, input. `w` is the weight's shape."""
     e, x = call.args
     attrs = attributes(call)
+    if dtype(e) == "int8":
+        _check_sum(attrs["layer"], "one weight's gradient", shape(e)[2] * shape(e)[3], MAX_POSITIONS)
     geometry = _geometry(shape(x), w, shape(e), attrs)
     args = (geometry, Ref(low.name(e)), Ref(low.name(x)))
     kernel = f"mg_conv2d_update_weight_{low.suffix(e)}"
