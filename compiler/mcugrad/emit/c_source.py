@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -187,6 +188,13 @@ def table(values: np.ndarray) -> list[str]:
             line = ""
         line += f"{text}, "
     return [*lines, line.rstrip()]
+
+
+def wrap(statement: str, indent: int) -> str:
+    """A C statement on lines of at most 120 columns; `indent` is where its first line starts."""
+    width, later = 120 - indent, " " * (indent + 4)
+    lines = textwrap.wrap(statement, width, subsequent_indent=" " * 4, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([lines[0], *(later + line.lstrip() for line in lines[1:])])
 
 
 def _integer(value: int) -> str:

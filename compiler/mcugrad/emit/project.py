@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 from mcugrad import __version__
-from mcugrad.emit.c_source import Printer, number, table
+from mcugrad.emit.c_source import Printer, number, table, wrap
 from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.graph import Model
@@ -62,7 +62,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mcugrad.emit"),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,6 +70,8 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         autoescape=False,
     )
+    environment.filters["wrap"] = wrap
+    return environment
 
 
 def _kernels(model: Model, program: Program) -> set[str]:
