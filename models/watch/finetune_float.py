@@ -2,8 +2,9 @@
 
     python -m models.watch.finetune_float MODEL.onnx TRAIN.npz TEST.npz --seed 0 1 2
 
-Batch 1, plain SGD, softmax cross-entropy, the rate decaying over a planned number of steps, the head at half of it,
-every epoch in a new order that the seed fixes. No PyTorch. Works for any classifier that `models.float_graph` reads.
+Batch 1, plain SGD, softmax cross-entropy, the rate decaying over a planned number of steps, the head at half of it.
+The samples come in the device's order: a seed means the same shuffles here and there, so the two runs are a pair.
+No PyTorch. Works for any classifier that `models.float_graph` reads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mcugrad.simulate.session import shuffle_order
 from models import watch
 from models.float_graph import FloatGraph
 from models.float_ops import Array, Layer, Wanted
@@ -58,22 +60,6 @@ def learning_rate(schedule: Schedule, rate: float, step: int, steps: int) -> flo
     if schedule == "cosine":
         return float(rate * 0.5 * (1 + np.cos(np.pi * step / steps)))
     return rate * (1 - step / steps) if schedule == "linear" else rate
-
-
-def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    x = x ^ (x >> np.uint32(16))
-    x = x * np.uint32(0x7FEB352D)
-    x = x ^ (x >> np.uint32(15))
-    x = x * np.uint32(0x846CA68B)
-    mixed: NDArray[np.uint32] = x ^ (x >> np.uint32(16))
-    return mixed
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of `count` samples in `epoch`: a counter-based hash is sorted, so NumPy's version does not matter."""
-    with np.errstate(over="ignore"):
-        start = np.array([seed & 0xFFFFFFFF], np.uint32) + np.uint32(0x9E3779B9) * np.array([epoch], np.uint32)
-        return np.argsort(_mix(_mix(start) + np.uint32(0x9E3779B9) * np.arange(count, dtype=np.uint32)), kind="stable")
 
 
 def cross_entropy(logits: Array, labels: NDArray[np.integer[Any]]) -> tuple[float, Array]:
@@ -127,7 +113,7 @@ def finetune(
     losses, step, steps = [], 0, epochs * len(train[1])
     for epoch in range(epochs):
         total = 0.0
-        for i in epoch_order(len(train[1]), seed, epoch):
+        for i in shuffle_order(len(train[1]), seed, epoch):
             rate = learning_rate(schedule, lr, step, steps)
             total += _step(graph, train[0][i : i + 1], train[1][i : i + 1], rate, masks, rates)
             step += 1
