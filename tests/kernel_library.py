@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 RUNTIME = Path(__file__).parents[1] / "runtime_c"
 FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
-ERROR_TYPES = {"f32": np.float32, "s8": np.int8, "s16": np.int16}
+ERROR_TYPES: dict[str, Any] = {"f32": np.float32, "s8": np.int8, "s16": np.int16}
 ERROR_CODES = {"f32": 0, "s8": 1, "s16": 2}
 Array = npt.NDArray[Any]
 
@@ -55,7 +56,11 @@ class Permute(ctypes.Structure):
 class Add(ctypes.Structure):
     """mg_add_t."""
 
-    _fields_ = (("a_scale", ctypes.c_float), ("b_scale", ctypes.c_float), *_integers("a_zero b_zero y_zero y_min y_max"))
+    _fields_ = (
+        ("a_scale", ctypes.c_float),
+        ("b_scale", ctypes.c_float),
+        *_integers("a_zero b_zero y_zero y_min y_max"),
+    )
 
 
 class Requantize(ctypes.Structure):
@@ -100,9 +105,9 @@ RESULTS = {
 
 
 class Kernels:
-    """Calls a kernel by its name without `mg_`: arrays and structures go by address, floats as float32.
+    """Calls a kernel by its name without `mg_`: arrays, structures and c_float go by address.
 
-    Integers are int32 or uint32 alike; None is NULL.
+    Python's and numpy's floats become float32, integers int32 or uint32 alike; None is NULL.
     """
 
     def __init__(self, library: Path) -> None:
@@ -118,21 +123,22 @@ def _argument(value: object) -> Any:
     if isinstance(value, np.ndarray):
         assert value.flags.c_contiguous
         return ctypes.c_void_p(value.ctypes.data)
-    if isinstance(value, ctypes.Structure):
+    if isinstance(value, (ctypes.Structure, ctypes.c_float)):
         return ctypes.byref(value)
     if isinstance(value, (float, np.floating)):
         return ctypes.c_float(float(value))
     if isinstance(value, (int, np.integer)):
         return ctypes.c_uint32(int(value) & 0xFFFFFFFF)
-    assert value is None or isinstance(value, ctypes._SimpleCData | ctypes._Pointer)
+    assert value is None or isinstance(value, ctypes.c_void_p)
     return value
 
 
-def build(folder: Path, flags: Sequence[str] = FLAGS, compiler: str = "gcc") -> Kernels:
-    """Compile every portable kernel into one library in `folder`."""
+def build(folder: Path, flags: Sequence[str] = FLAGS) -> Kernels:
+    """Compile every portable kernel into one library in `folder`. KERNEL_FLAGS adds compiler flags (sanitizers)."""
     library = folder / "kernels.so"
+    extra = os.environ.get("KERNEL_FLAGS", "").split()
     sources = sorted(str(p) for p in (RUNTIME / "src").glob("*.c"))
-    command = [compiler, *flags, "-fPIC", "-shared", f"-I{RUNTIME / 'include'}", *sources, "-o", str(library)]
+    command = ["gcc", *flags, *extra, "-fPIC", "-shared", f"-I{RUNTIME / 'include'}", *sources, "-o", str(library)]
     subprocess.run(command, check=True)
     return Kernels(library)
 

@@ -212,8 +212,9 @@ void mg_permute_dgrad(const mg_permute_t *g, const void *e, mg_dtype_t e_type, i
 /* ---- schedule ----------------------------------------------------------------------------------------------- */
 
 typedef enum { MG_CONSTANT = 0, MG_LINEAR = 1, MG_COSINE = 2 } mg_schedule_t;
-/* The rate of `step` in [0, total): base, base * (1 - step/total), base * (1 + cos(pi * step/total)) / 2, computed as
- * sin^2(pi/2 * (1 - step/total)) by a polynomial, the same everywhere. Steps past the end keep the last planned rate; total 0 means constant. */
+/* The rate of `step` in [0, total): base, base * (1 - step/total), base * (1 + cos(pi * step/total)) / 2, the last as
+ * base * sin^2(pi/2 * (1 - step/total)) by a polynomial, the same everywhere. Steps past the end keep the last planned
+ * rate; total 0 means constant. */
 float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total);
 
 #ifdef __cplusplus

@@ -1,0 +1,134 @@
+"""Gradients by the input, and the in-place updates of weights and biases, for the three error types."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel_cases import F32, FEW, SEEDS, Conv, convs, errors, int8s
+from kernel_library import ERROR_TYPES, Array, Kernels, Random, Store, Subset, address
+
+TYPES = st.sampled_from(sorted(ERROR_TYPES))
+GOLDEN = 0x9E3779B9
+
+
+def mix(x: Array) -> Array:
+    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
+    return np.asarray(x ^ (x >> 16))
+
+
+def uniforms(seed: int, step: int, tensor: int, count: int) -> Array:
+    """The first `count` random numbers of a tensor, by the definition."""
+    start = np.array([(seed + GOLDEN * step) % 2**32], np.uint32)
+    key = mix(mix(start) ^ np.uint32(0x85EBCA6B * tensor % 2**32))
+    steps = (np.arange(count, dtype=np.uint64) * GOLDEN % 2**32).astype(np.uint32)
+    return np.asarray((mix(key + steps) >> 8).astype(F32) * F32(2.0**-24))
+
+
+def moved(u: Array, gradient: Array, factor: Array) -> Array:
+    """floor(clamp(u - gradient * factor)), int64."""
+    with np.errstate(over="ignore"):  # infinite steps are clamped, too
+        change = np.clip(u - gradient * factor, F32(-1e9), F32(1e9))
+    return np.asarray(np.floor(change).astype(np.int64))
+
+
+@given(convs(), TYPES, SEEDS)
+@FEW
+def test_dgrad(kernels: Kernels, conv: Conv, kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    e, w = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, *conv.weight)
+    dx = np.full((conv.in_c, *conv.size), np.nan, F32)
+    store = Store(out=address(dx), base_scale=1.0)
+    kernels(f"conv2d_dgrad_{kind}", conv.struct(), e, w, store)
+    expected = conv.dgrad(e, w)
+    np.testing.assert_array_equal(dx, expected)
+    assert store.absmax == np.abs(expected).max()
+
+
+@given(convs(), TYPES, SEEDS)
+@FEW
+def test_dgrad_visits_every_element_once(kernels: Kernels, conv: Conv, kind: str, seed: int) -> None:
+    """The result is added to what it replaces, so an element stored twice would show."""
+    rng = np.random.default_rng(seed)
+    e, w = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, *conv.weight)
+    skip = rng.integers(-50, 51, (conv.in_c, *conv.size)).astype(np.int8)
+    total = skip.copy()
+    largest = max(float(np.abs(conv.dgrad(e, w)).max()), 1.0)
+    base = F32(60.0 / largest)
+    pointer = address(total)
+    store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
+    kernels(f"conv2d_dgrad_{kind}", conv.struct(), e, w, store)
+    np.testing.assert_array_equal(total, np.rint(conv.dgrad(e, w) * base + skip.astype(F32)))
+    assert store.clipped == 0
+
+
+@given(convs(), TYPES, SEEDS, st.booleans())
+@FEW
+def test_update_weight(kernels: Kernels, conv: Conv, kind: str, seed: int, listed: bool) -> None:
+    rng = np.random.default_rng(seed)
+    e, x = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, conv.in_c, *conv.size)
+    w = int8s(rng, *conv.weight)
+    qas = rng.uniform(0.5, 2.0, conv.out_c).astype(F32)
+    qas[rng.random(conv.out_c) < 0.2] = 0.0
+    gradient = conv.wgrad(e, x)
+    rate = F32(10.0 ** rng.uniform(-2, 2) / max(np.abs(gradient).max(), 1e-3))
+    n_in, n_out = int(rng.integers(1, conv.group_in + 1)), int(rng.integers(1, conv.out_c + 1))
+    inputs = rng.permutation(conv.group_in).astype(np.uint16)[:n_in] if listed else np.arange(n_in, dtype=np.uint16)
+    outputs = rng.permutation(conv.out_c).astype(np.uint16)[:n_out] if listed else np.arange(n_out, dtype=np.uint16)
+    subset = Subset(address(inputs) if listed else None, address(outputs) if listed else None, n_in, n_out)
+    u = uniforms(seed, 3, 5, w.size).reshape(w.shape)
+    change = moved(u, gradient, (rate * qas)[:, None, None, None])
+    trained = np.zeros(w.shape, bool)
+    trained[np.ix_(outputs, inputs)] = True
+    trained[qas == 0.0] = False
+    expected = np.where(trained, np.clip(w + change, -127, 127), w).astype(np.int8)
+    saturated = int((np.abs(expected[trained].astype(int)) == 127).sum())
+    name = f"conv2d_update_weight_{kind}"
+    assert kernels(name, conv.struct(), e, x, subset, qas, rate, Random(seed, 3, 5), w) == saturated
+    np.testing.assert_array_equal(w, expected)
+
+
+@given(TYPES, st.integers(1, 9), st.integers(1, 40), SEEDS)
+@FEW
+def test_update_bias(kernels: Kernels, kind: str, channels: int, plane: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    e = errors(rng, kind, channels, plane)
+    b = rng.choice([-(2**31), 2**31 - 1, 0, 12345], channels).astype(np.int32)
+    qas = rng.uniform(0.5, 2.0, channels).astype(F32)
+    qas[0] = rng.choice([0.0, 1e30])
+    rate = F32(10.0 ** rng.uniform(-6, 6))
+    gradient = np.zeros(channels, F32)
+    for i in range(plane if kind == "f32" else 0):
+        gradient += e[:, i]
+    gradient = gradient if kind == "f32" else e.astype(np.int64).sum(axis=1).astype(F32)
+    change = moved(uniforms(seed, 7, 2, channels), gradient, rate * qas)
+    expected = np.where(qas == 0.0, b, np.clip(b.astype(np.int64) + change, -(2**31), 2**31 - 1)).astype(np.int32)
+    kernels(f"update_bias_{kind}", e, channels, plane, qas, rate, Random(seed, 7, 2), b)
+    np.testing.assert_array_equal(b, expected)
+
+
+@pytest.mark.parametrize("kind", sorted(ERROR_TYPES))
+def test_stochastic_rounding_keeps_the_mean(kernels: Kernels, kind: str) -> None:
+    """A step of 0.1 quanta moves a tenth of the weights by one."""
+    conv = Conv(1, 100, 100, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    e, x = np.ones((100, 1, 1), ERROR_TYPES[kind]), np.ones((100, 1, 1), np.int8)
+    w, qas = np.zeros(conv.weight, np.int8), np.ones(100, F32)
+    kernels(f"conv2d_update_weight_{kind}", conv.struct(), e, x, Subset(None, None, 100, 100), qas, 0.1, Random(), w)
+    assert set(np.unique(w)) == {-1, 0}
+    assert abs(w.mean() + 0.1) < 0.01
+
+
+def test_random_numbers(kernels: Kernels) -> None:
+    random = Random(2**32 - 5, 123456, 78)
+    key = kernels("random_key", random)
+    drawn = np.array([kernels("random_uniform", key, i) for i in range(1000)], F32)
+    np.testing.assert_array_equal(drawn, uniforms(random.seed, random.step, random.tensor, 1000))
+    assert drawn.min() >= 0.0
+    assert drawn.max() < 1.0
+    assert abs(drawn.mean() - 0.5) < 0.03
+    assert ctypes.sizeof(random) == 12
