@@ -18,15 +18,15 @@ class Role(Enum):
 
     WEIGHT = "weight"  # int8, OIHW
     BIAS = "bias"  # int32
-    HEAD_WEIGHT = "head_weight"  # float32 (out, in)
-    HEAD_BIAS = "head_bias"  # float32
+    FLOAT_WEIGHT = "float_weight"  # float32 (out, in), of the classifier
+    FLOAT_BIAS = "float_bias"  # float32
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of one layer. `scale` (one per output channel) turns its integers into reals; ones for the head.
+    """A parameter of one layer. `scale` (one per output channel) turns its integers into reals; ones if it is float32.
 
-    `onnx_name` is the initializer it came from, "" for a fresh classifier.
+    `head`: it belongs to the last layer. `onnx_name` is the initializer it came from, "" if there was none.
     """
 
     name: str
@@ -35,10 +35,11 @@ class Parameter:
     value: npt.NDArray[np.generic] = field(compare=False, repr=False)
     scale: npt.NDArray[np.float32] = field(compare=False, repr=False)
     onnx_name: str = ""
+    head: bool = False
 
     @property
-    def is_head(self) -> bool:
-        return self.role in (Role.HEAD_WEIGHT, Role.HEAD_BIAS)
+    def is_float(self) -> bool:
+        return self.role in (Role.FLOAT_WEIGHT, Role.FLOAT_BIAS)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def compile_file(source: Path, folder: Path, options: Options, command: Sequence
     check_folder(folder)
     scheme = load_scheme(options.train)
     trains = scheme != "none"
-    model = import_file(source, options, float_head=wants_float_head(scheme))
+    model = import_file(source, options, float_head=wants_float_head(scheme, options.loss))
     compiled = compile_model(model, scheme, options.loss)
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
     project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
@@ -122,9 +122,11 @@ def model_name(source: Path) -> str:
     return f"m_{name}" if name[0].isdigit() or name in _C_KEYWORDS else name
 
 
-def wants_float_head(scheme: str | Scheme) -> bool:
-    """Whether the classifier is float32: where it trains."""
-    return scheme.head if isinstance(scheme, Scheme) else scheme != "none"
+def wants_float_head(scheme: str | Scheme, loss: str) -> bool:
+    """Whether the last layer is float32: by default where a classifier trains. Regression outputs can be as large as the
+    input (an autoencoder's), so they stay int8 unless the scheme says otherwise."""
+    head = scheme.head if isinstance(scheme, Scheme) else scheme != "none"
+    return loss == "cross_entropy" if head is True else head == "float32"
 
 
 def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy") -> Compiled:

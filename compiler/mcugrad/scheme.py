@@ -42,9 +42,9 @@ class Channels(_Strict):
 
 
 class Scheme(_Strict):
-    """The TOML file: `head`, `errors`, `[bias]`, `[weight]` (layer -> share of the inputs, or channel lists)."""
+    """The TOML file: `head` (true: float32 for cross entropy, int8 for mse, unless it names the type), `errors`, `[bias]`, `[weight]` (layer -> share of the inputs, or channel lists)."""
 
-    head: bool = True
+    head: bool | Literal["int8", "float32"] = True
     errors: ErrorDtype = "int8"
     bias: Bias = Bias()
     weight: dict[str, float | Channels] = {}
@@ -94,8 +94,8 @@ def resolve(scheme: str | Scheme, model: Model) -> Selection:
         return _resolve_file(scheme, model)
     keep = {
         "all": lambda p: True,
-        "head": lambda p: p.is_head,
-        "biases": lambda p: p.is_head or p.role is Role.BIAS,
+        "head": lambda p: p.head,
+        "biases": lambda p: p.head or p.role is Role.BIAS,
         "none": lambda p: False,
     }[scheme]
     names = tuple(p.name for p in model.parameters if keep(p))
@@ -105,8 +105,8 @@ def resolve(scheme: str | Scheme, model: Model) -> Selection:
 
 
 def _resolve_file(scheme: Scheme, model: Model) -> Selection:
-    chosen = {p.name for p in model.parameters if p.is_head and scheme.head}
-    body = [p for p in model.parameters if not p.is_head]
+    chosen = {p.name for p in model.parameters if p.head and scheme.head}
+    body = [p for p in model.parameters if not p.head]
     with_bias = [p for p in body if p.role is Role.BIAS]
     if scheme.bias.last:
         chosen |= {p.name for p in with_bias[-scheme.bias.last :]}

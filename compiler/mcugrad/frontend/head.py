@@ -18,13 +18,13 @@ _AFTER = {
 }
 
 
-def head_node(graph: onnx.GraphProto, wanted: bool) -> str:
-    """Name of the classifier's node, "" if there is none or it is not `wanted`."""
+def head_node(graph: onnx.GraphProto) -> str:
+    """Name of the classifier's node, "" if there is none."""
     makers = {o: n for n in graph.node for o in n.output}
     node = makers.get(graph.output[0].name)
     while node is not None and node.op_type in _AFTER:
         node = makers.get(node.input[0])
-    return node.name if node is not None and wanted and _is_classifier(graph, node) else ""
+    return node.name if node is not None and _is_classifier(graph, node) else ""
 
 
 def _is_classifier(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:

@@ -38,7 +38,7 @@ def import_model(graph_model: onnx.ModelProto, name: str, *, float_head: bool) -
 class _Importer:
     def __init__(self, model: onnx.ModelProto, name: str, float_head: bool) -> None:
         self.graph, self.name = model.graph, name
-        self.head = head_node(model.graph, float_head)
+        self.head, self.float_head = head_node(model.graph), float_head
         self.builder = relax.BlockBuilder()
         self.values: dict[str, Value] = {
             t.name: Array(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer
@@ -169,7 +169,7 @@ class _Importer:
 
     def _op_Conv(self, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
         weight = self._array(node, 1)
-        if node.name == self.head:
+        if node.name == self.head and self.float_head:
             return self._dense(node, _real_matrix(weight))
         x = self._activation(node)
         dims = shape(x.var)
@@ -182,7 +182,7 @@ class _Importer:
         weight = self._array(node, 1)
         if not attrs.get("transB", 0):
             weight = replace(weight, data=np.ascontiguousarray(weight.data.T), axis=1 - weight.axis)
-        if node.name == self.head:
+        if node.name == self.head and self.float_head:
             return self._dense(node, weight.real())
         x = self._activation(node)
         outputs, inputs = weight.data.shape
@@ -232,7 +232,8 @@ class _Importer:
     def _parameter(
         self, node: onnx.NodeProto, what: str, role: Role, value: np.ndarray, scale: np.ndarray, origin: str
     ) -> relax.Var:
-        parameter = Parameter(f"{node.name}.{what}", node.name, role, value, scale.astype(np.float32), origin)
+        name, head = f"{node.name}.{what}", node.name == self.head
+        parameter = Parameter(name, node.name, role, value, scale.astype(np.float32), origin, head)
         var = relax.Var(parameter.name, Type(value.shape, str(value.dtype)))
         self.parameters.append((parameter, var))
         return var
@@ -246,8 +247,8 @@ class _Importer:
         array = self._array(node, 2) if len(node.input) > 2 and node.input[2] else None
         bias = np.zeros(outputs, np.float32) if array is None else array.real().reshape(-1)
         bias = np.ascontiguousarray(np.broadcast_to(bias, (outputs,)))
-        w = self._parameter(node, "weight", Role.HEAD_WEIGHT, np.ascontiguousarray(weight), ones, node.input[1])
-        b = self._parameter(node, "bias", Role.HEAD_BIAS, bias, ones, "" if array is None else array.name)
+        w = self._parameter(node, "weight", Role.FLOAT_WEIGHT, np.ascontiguousarray(weight), ones, node.input[1])
+        b = self._parameter(node, "bias", Role.FLOAT_BIAS, bias, ones, "" if array is None else array.name)
         return Logits(self._emit(ops.dense(self._reshape(features, (1, inputs)), w, b, layer=node.name)))
 
     # ---- elementwise -------------------------------------------------------------------------------------------------

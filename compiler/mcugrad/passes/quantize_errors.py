@@ -219,7 +219,7 @@ class _Rewriter:
 
     def _update(self, parameter: Parameter, old: relax.Var, gradient: relax.Var, tensor: int) -> relax.Call:
         lr, seed, step = (self.scalars[n] for n in ("lr", "seed", "step"))
-        if parameter.is_head:
+        if parameter.is_float:
             return dense_update(old, self.new[gradient], lr)
         accumulator, stored = self.gradients[gradient]
         one = relax.const(np.ones(1, np.float32))

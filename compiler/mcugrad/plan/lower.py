@@ -74,7 +74,7 @@ class Lowering:
             name, dims, kind = var.name, shape(var), dtype(var)
             if name in trained:
                 parameter = self.model.parameter(name)
-                scale = None if parameter.is_head else tuple(float(s) for s in parameter.scale)
+                scale = None if parameter.is_float else tuple(float(s) for s in parameter.scale)
                 buffer = Buffer(
                     name,
                     kind,
@@ -82,7 +82,7 @@ class Lowering:
                     Kind.CONST,
                     parameter.layer,
                     scale,
-                    None if parameter.is_head else 0,
+                    None if parameter.is_float else 0,
                     parameter.value,
                 )
             elif name == "target":
