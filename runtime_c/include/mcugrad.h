@@ -15,6 +15,10 @@
 
 #ifdef __cplusplus
 extern "C" {
+#define restrict __restrict /* C++ has no restrict; undone at the end */
+#define MG_ALIGNED(n) alignas(n)
+#else
+#define MG_ALIGNED(n) _Alignas(n)
 #endif
 
 typedef enum { MG_F32 = 0, MG_S8 = 1, MG_S16 = 2 } mg_dtype_t;
@@ -218,6 +222,7 @@ typedef enum { MG_CONSTANT = 0, MG_LINEAR = 1, MG_COSINE = 2 } mg_schedule_t;
 float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total);
 
 #ifdef __cplusplus
+#undef restrict
 }
 #endif
 #endif
