@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernel_library import ERROR_TYPES, Array, Conv2d, Pool2d
 
-FEW = settings(max_examples=200, deadline=None, derandomize=True)
+FEW = settings(max_examples=100, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**32 - 1)
 F32 = np.float32
 
