@@ -188,7 +188,7 @@ def _draw_limits(axes: Axes, arena: int, budget: int, calls: int) -> None:
     top = max(arena, budget if near else 0, 1) * 1.12
     axes.set_ylim(0, top)
     axes.yaxis.set_major_locator(MultipleLocator(_byte_step(top, 9)))
-    share = f", {arena / budget:.1%} of {bytes_text(budget)}" if budget > 0 else ""
+    share = f", {arena / budget:.1%} of the {bytes_text(budget)} available" if budget > 0 else ""
     axes.axhline(arena, color=_PEAK, linewidth=1.2, linestyle=(0, (5, 3)), zorder=4)
     _label_line(axes, f"arena {arena:,} B{share}", -0.5, arena, "left", _INK)
     if near:

@@ -83,18 +83,19 @@ class DemoAccuracy:
 
 @dataclass(frozen=True)
 class DemoMemory:
-    """SRAM or flash of the demo; `measured` is None where the board cannot measure it."""
+    """SRAM or flash of the demo, or a part of one, which has no `budget` of its own (None). `measured` is None where
+    there is nothing that only a run shows."""
 
     name: str
     predicted: int
     linked: int
     measured: int | None
-    budget: int
+    budget: int | None
 
 
 @dataclass(frozen=True)
 class DemoReport:
-    """`notes` are sentences under the tables: where the picture is, how long it took."""
+    """`claims` are sentences and whether they hold; `notes` are sentences under them: where the picture is."""
 
     title: str
     accuracies: Sequence[DemoAccuracy]
@@ -103,6 +104,7 @@ class DemoReport:
     step_instructions: int
     clock_hz: int
     notes: Sequence[str] = ()
+    claims: Sequence[tuple[str, bool]] = ()
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def demo_view(report: DemoReport) -> RenderableType:
     """Accuracy before and after, memory, speed."""
     accuracy = _table(report.title)
     accuracy.add_column("")
-    for heading in ("before", "after", "gain", "float32 before", "float32 after", "device − float32"):
+    for heading in ("before", "after", "gain", "float32: before", "after", "device − float32"):
         accuracy.add_column(heading, justify="right", no_wrap=True)
     for line in report.accuracies:
         accuracy.add_row(
@@ -179,19 +181,9 @@ def demo_view(report: DemoReport) -> RenderableType:
             f"{line.float_after:.1%}",
             f"{100 * (line.after - line.float_after):+.1f}",
         )
-    memory = _table(None)
-    memory.add_column("memory")
-    for heading in ("predicted", "linked", "measured", "budget", "used"):
-        memory.add_column(heading, justify="right", no_wrap=True)
-    for part in report.memories:
-        measured = "" if part.measured is None else f"{part.measured:,} B"
-        used = part.linked if part.measured is None else max(part.linked, part.measured)
-        share = Text(share_text(used, part.budget), style=_budget_style(used, part.budget))
-        memory.add_row(
-            part.name, f"{part.predicted:,} B", f"{part.linked:,} B", measured, bytes_text(part.budget), share
-        )
     speed = _speed_table(report.forward_instructions, report.step_instructions, report.clock_hz)
-    return Group(accuracy, memory, speed, *(Text(note) for note in report.notes))
+    claims = [Text(("✓ " if holds else "✗ ") + text, style=_GOOD if holds else _BAD) for text, holds in report.claims]
+    return Group(accuracy, _memory_table(report.memories), speed, *claims, *(Text(note) for note in report.notes))
 
 
 def bench_view(report: BenchReport) -> RenderableType:
@@ -257,6 +249,22 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Table:
     table.add_column(overflow="fold")
     for name, value in facts:
         table.add_row(name, Text(value))
+    return table
+
+
+def _memory_table(memories: Sequence[DemoMemory]) -> Table:
+    table = _table(None)
+    table.add_column("memory")
+    for heading in ("predicted", "linked", "measured", "budget", "used"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for part in memories:
+        measured = "" if part.measured is None else f"{part.measured:,} B"
+        limits: tuple[str | Text, ...] = ()
+        if part.budget is not None:
+            used = part.linked if part.measured is None else max(part.linked, part.measured)
+            share = Text(share_text(used, part.budget), style=_budget_style(used, part.budget))
+            limits = (bytes_text(part.budget), share)
+        table.add_row(part.name, f"{part.predicted:,} B", f"{part.linked:,} B", measured, *limits)
     return table
 
 
