@@ -35,8 +35,10 @@ def _wrap(x: tirx.PrimExpr) -> tirx.PrimExpr:
 
 
 def _mix(x: tirx.PrimExpr) -> tirx.PrimExpr:
-    """A 32-bit integer hash (C. Wellons, "lowbias32"), in uint64 reduced by hand: TVM tells LLVM that unsigned arithmetic
-    does not wrap, and LLVM believes it."""
+    """A 32-bit integer hash (C. Wellons, "lowbias32"), in uint64 reduced by hand.
+
+    TVM tells LLVM that unsigned arithmetic does not wrap, and LLVM believes it.
+    """
     x = _wrap((x ^ (x >> _u64(16))) * _u64(0x7FEB352D))
     x = _wrap((x ^ (x >> _u64(15))) * _u64(0x846CA68B))
     return x ^ (x >> _u64(16))
@@ -90,7 +92,8 @@ def _compute_weight(w: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tens
     def at(oc: tirx.Var, ic: tirx.Var, ky: tirx.Var, kx: tirx.Var) -> tirx.PrimExpr:
         move = _step(u[oc, ic, ky, kx], acc[oc, ic, ky, kx], rate[0] * qas[oc])
         moved = w[oc, ic, ky, kx].astype("int32") + move
-        trained = tirx.all(_member(oc, a["outputs"]), _member(ic, a["inputs"]))
+        alive = qas[oc] != f32(0.0)  # the kernel does not visit a dead channel, even to clamp -128
+        trained = tirx.all(alive, _member(oc, a["outputs"]), _member(ic, a["inputs"]))
         clamped = te.max(te.min(moved, i32(127)), i32(-127)).astype("int8")
         return tirx.Select(trained, clamped, w[oc, ic, ky, kx])
 
