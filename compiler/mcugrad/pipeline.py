@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mcugrad.errors import McugradError
+from mcugrad.resources import runtime_dir
 from mcugrad.scheme import Scheme, Selection, load_scheme, resolve
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from mcugrad.program import Program
 
 Loss = Literal["cross_entropy", "mse"]
-_C_KEYWORDS = frozenset(("auto", "break", "case", "char", "const", "default", "do", "double", "else", "float", "for", "if"))
+# <name>_t must not be a type of C, nor <name>.c or <name>.h a file of the runtime
+_C_TYPES = re.compile(
+    r"u?int(_least|_fast)?(8|16|32|64|max|ptr)|size|ptrdiff|wchar|wint|max_align|time|off|ssize|mg(_.*)?"
+)
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,19 @@ def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, float_h
 
 
 def model_name(source: Path) -> str:
-    """A C identifier from the file's name: lower case, without .float/.int8 and the like."""
-    name = re.sub(r"\W+", "_", source.name.removesuffix(".onnx")).strip("_").lower() or "model"
-    return f"m_{name}" if name[0].isdigit() or name in _C_KEYWORDS else name
+    """A C identifier from the file's name, lower case: watch-unseen-2.onnx is watch_unseen_2."""
+    name = re.sub(r"\W+", "_", source.name.removesuffix(".onnx"), flags=re.ASCII).strip("_").lower() or "model"
+    files = {path.stem for folder in ("include", "src") for path in (runtime_dir() / folder).iterdir()}
+    taken = name in files or _C_TYPES.fullmatch(name) is not None
+    return f"m_{name}" if taken or name[0].isdigit() else name
 
 
 def wants_float_head(scheme: str | Scheme, loss: str) -> bool:
-    """Whether the last layer is float32: by default where a classifier trains. Regression outputs can be as large as the
-    input (an autoencoder's), so they stay int8 unless the scheme says otherwise."""
+    """Whether the last layer is float32: by default where a classifier trains.
+
+    Regression outputs can be as large as the input (an autoencoder's), so they stay int8 unless the scheme says
+    otherwise.
+    """
     head = scheme.head if isinstance(scheme, Scheme) else scheme != "none"
     return loss == "cross_entropy" if head is True else head == "float32"
 
