@@ -55,9 +55,9 @@ class Grid:
 class Model:
     """`module["main"](x, *parameters) -> logits`.
 
-    x is int8 of `input_shape` on `input_grid`, logits float32 of `output_shape`. `tail` is the Softmax or LogSoftmax that
-    ends the ONNX graph ("" when there is none): prediction applies it, the loss does not need it. `input_axes` permutes
-    the user's sample into x (a Transpose of the graph's input).
+    x is int8 of `input_shape` on `input_grid`, logits float32 of `output_shape`. `tail` is the Softmax or LogSoftmax
+    that ends the ONNX graph ("" when there is none): prediction applies it, the loss does not need it. `input_axes`
+    permutes the user's sample into x (a Transpose of the graph's input).
     """
 
     name: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,7 +43,11 @@ class Channels(_Strict):
 
 
 class Scheme(_Strict):
-    """The TOML file: `head` (true: float32 for cross entropy, int8 for mse, unless it names the type), `errors`, `[bias]`, `[weight]` (layer -> share of the inputs, or channel lists)."""
+    """The TOML file.
+
+    `head` true: the last layer trains, in float32 for cross entropy and in int8 for mse; "int8" or "float32" names the
+    type. `weight` maps a layer to a share of its input channels, or to channel lists.
+    """
 
     head: bool | Literal["int8", "float32"] = True
     errors: ErrorDtype = "int8"
@@ -92,13 +97,13 @@ def resolve(scheme: str | Scheme, model: Model) -> Selection:
     """The parameters of `model` that `scheme` trains. Raises McugradError naming a layer that is not there."""
     if isinstance(scheme, Scheme):
         return _resolve_file(scheme, model)
-    keep = {
+    presets: dict[str, Callable[[Parameter], bool]] = {
         "all": lambda p: True,
         "head": lambda p: p.head,
         "biases": lambda p: p.head or p.role is Role.BIAS,
         "none": lambda p: False,
-    }[scheme]
-    names = tuple(p.name for p in model.parameters if keep(p))
+    }
+    names = tuple(p.name for p in model.parameters if presets[scheme](p))
     if not names and scheme != "none":
         raise McugradError(f"scheme '{scheme}' trains nothing: the model ends in no classifier (Gemm or 1x1 Conv)")
     return Selection(names, {})

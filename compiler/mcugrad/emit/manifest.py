@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-
 from mcugrad import __version__
 from mcugrad.emit.layout import BOOKKEEPING, Layout
 from mcugrad.graph import Model
@@ -67,7 +66,7 @@ def _input(model: Model) -> dict[str, Any]:
 
 
 def _state(model: Model, layout: Layout) -> list[dict[str, Any]]:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "dtype": _DTYPE[ctype], "shape": [1], "offset": 4 * index, "role": "bookkeeping"}
         for index, (ctype, name) in enumerate(BOOKKEEPING)
         if layout.fields
@@ -86,7 +85,12 @@ def _tensors(program: Program) -> list[dict[str, Any]]:
     rows = []
     for name in sorted(program.buffers):
         buffer, root = program.buffers[name], program.root(name)
-        row = {"name": name, "kind": buffer.kind.value, "dtype": buffer.dtype, "shape": list(buffer.shape)}
+        row: dict[str, Any] = {
+            "name": name,
+            "kind": buffer.kind.value,
+            "dtype": buffer.dtype,
+            "shape": list(buffer.shape),
+        }
         row |= {"bytes": buffer.nbytes, "layer": buffer.layer, **_grid(buffer)}
         if root in program.offsets:
             row |= {"offset": program.offsets[root], "lifetime": list(spans[root])}
@@ -116,5 +120,3 @@ def _call(index: int, program: Program) -> dict[str, Any]:
         "reads": list(dict.fromkeys(call.reads)),
         "writes": list(call.writes),
     }
-
-

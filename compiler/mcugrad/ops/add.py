@@ -2,8 +2,8 @@
 
     y = clamp(round((a - a_zero) * a_scale + (b - b_zero) * b_scale) + y_zero)
 
-a_scale and b_scale are already divided by y's scale. onnxruntime's QLinearAdd within one unit: it sums the same products
-in another order. Gradient: the masked error goes to both, scaled.
+a_scale and b_scale are already divided by y's scale. onnxruntime's QLinearAdd within one unit: it sums the same
+products in another order. Gradient: the masked error goes to both, scaled.
 """
 
 from __future__ import annotations

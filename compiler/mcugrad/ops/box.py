@@ -1,7 +1,7 @@
 """Tensors inside tensors: Concat and Pad, and the slice that is their gradient.
 
-    concat: y = [x_0, x_1, ...] along `axis`, each requantised to y's grid       (onnxruntime's QLinearConcat, <= 1 unit)
-    pad:    y = fill everywhere, x requantised to y's grid at `begin`            (constant mode)
+    concat: y = [x_0, x_1, ...] along `axis`, each requantised to y's grid     (onnxruntime's QLinearConcat, <= 1 unit)
+    pad:    y = fill everywhere, x requantised to y's grid at `begin`          (constant mode)
     slice_dgrad: the block of `size` elements at `begin` of an error
 
 A change of grid may saturate: then, and only then, the gradient is masked by y.

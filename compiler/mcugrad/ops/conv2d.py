@@ -1,10 +1,12 @@
 """Convolution, dense, grouped or depthwise; also Gemm and MatMul, which are 1x1 convolutions of one position.
 
-    y[oc,oy,ox] = requantize(b[oc] + sum_{ic,ky,kx} (x[ic, oy*sh + ky*dh - pt, ox*sw + kx*dw - pl] - x_zero) * w[oc,ic,ky,kx])
+    y[oc,oy,ox] = requantize(b[oc] + sum_{ic,ky,kx} (x[ic,iy,ix] - x_zero) * w[oc,ic,ky,kx])
+    iy = oy*stride_h + ky*dilation_h - pad_top,  ix = ox*stride_w + kx*dilation_w - pad_left
 
 x int8 (1, in_c, in_h, in_w), w int8 (out_c, in_c/groups, k_h, k_w) symmetric per output channel, b int32 (out_c,) in
-units of x_scale * w_scale, scale float32 (out_c,) = x_scale * w_scale / y_scale, y int8 (1, out_c, out_h, out_w).
-Padding is real zero. The arithmetic is onnxruntime's QLinearConv bit for bit (NUMERICS.md).
+units of x_scale * w_scale, scale float32 (out_c,) = x_scale * w_scale / y_scale, y int8 (1, out_c, out_h, out_w);
+ic counts within the group of oc. Padding is real zero. The arithmetic is onnxruntime's QLinearConv bit for bit
+(NUMERICS.md).
 
 Gradients (straight-through; e is the error of the accumulator, e = mask * scale * dL/dy):
 
@@ -223,7 +225,7 @@ def _infer_bias(attrs: Attrs, types: Sequence[Type]) -> Type:
     return Type((shape(types[0])[1],), ACCUMULATOR[dtype(types[0])])
 
 
-def _compute_bias(e: te.Tensor, **_: object) -> te.Tensor:
+def _compute_bias(e: te.Tensor, **_attrs: object) -> te.Tensor:
     (_, channels, height, width), acc = shape(e), ACCUMULATOR[str(e.dtype)]
     oy, ox = te.reduce_axis((0, height)), te.reduce_axis((0, width))
     return te.compute((channels,), lambda c: te.sum(e[0, c, oy, ox].astype(acc), axis=[oy, ox]), name="db")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax, te
 
 from mcugrad.ops.operator import Attrs, Type, attributes, define, f32, i32, shape
-from mcugrad.program import ErrorType, Null, Rate, Ref, Store, Value
+from mcugrad.program import Argument, ErrorType, Null, Rate, Ref, Store, Value
 
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
@@ -149,7 +149,7 @@ def _lower_update(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     if len(shape(var)) == 2:
         dy, x = (low.name(v) for v in parameter.args)
         n_out, n_in = shape(var)
-        args = (Ref(x), Ref(dy), Value(n_in), Value(n_out), rate, Ref(name), Null())
+        args: tuple[Argument, ...] = (Ref(x), Ref(dy), Value(n_in), Value(n_out), rate, Ref(name), Null())
         macs, reads = n_in * n_out, [x, dy, name]
     else:
         dy = low.name(call.args[1])

@@ -9,8 +9,8 @@
     G = max |dL/dfeature|        ratio' = max(0.99 * ratio, max|v| / G)        S = pow2ceil(ratio * G / qmax)
     e = round(clamp(v / S, +-qmax))            v ~ real(e, S) = e * S
 
-A ratio of 0 is uncalibrated: the step then uses max|v| / G of this very tensor (the C runs the kernel twice). Source: the
-delayed scaling of FP8 training, with powers of two so that no scale multiplication rounds.
+A ratio of 0 is uncalibrated: the step then uses max|v| / G of this very tensor (the C runs the kernel twice). Source:
+the delayed scaling of FP8 training, with powers of two so that no scale multiplication rounds.
 """
 
 from __future__ import annotations

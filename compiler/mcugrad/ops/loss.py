@@ -5,8 +5,8 @@
     mse(x, t) = (sum_i (x_i - t_i)^2) / n                                             x, t of one shape
         gradient: (x_i - t_i) * (2 / n)
 
-exp and log are the runtime's polynomials (exp_log.c), operation by operation: libm's differ by an ulp between hosts, and
-an ulp becomes a different weight. The loss is the function's result, so its own adjoint is 1.
+exp and log are the runtime's polynomials (exp_log.c), operation by operation: libm's differ by an ulp between hosts,
+and an ulp becomes a different weight. The loss is the function's result, so its own adjoint is 1.
 """
 
 from __future__ import annotations

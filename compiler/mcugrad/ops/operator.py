@@ -1,8 +1,8 @@
 """How an operator is declared.
 
-Every operator of the compiler is one `Operator`, registered in Relax from one file of this folder: its type, its meaning
-as tensor expressions (TE), its gradient and the C kernel it lowers to. `Gradient` rules return float32 adjoints, one an
-argument; `no_adjoint` stands for arguments that have none.
+Every operator of the compiler is one `Operator`, registered in Relax from one file of this folder: its type, its
+meaning as tensor expressions (TE), its gradient and the C kernel it lowers to. `Gradient` rules return float32
+adjoints, one an argument; `no_adjoint` stands for arguments that have none.
 """
 
 from __future__ import annotations

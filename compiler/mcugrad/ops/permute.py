@@ -1,4 +1,4 @@
-"""Transpose that no pass could absorb: y[i_0, i_1, ...] = x with axes permuted as in ONNX. Its gradient is the inverse."""
+"""Transpose that no pass could absorb: y = x with its axes permuted as in ONNX. Its gradient is the inverse."""
 
 from __future__ import annotations
 

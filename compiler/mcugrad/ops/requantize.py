@@ -2,8 +2,8 @@
 
     v = (x - x_zero) * scale;  v = v * alpha where x < x_zero;  y = clamp(round(v) + y_zero, y_min, y_max)
 
-scale = x_scale / y_scale, alpha = 1 except for LeakyRelu. Relu and Clip are y_min and y_max. A change of scale is within
-one unit of onnxruntime's DequantizeLinear + QuantizeLinear. Gradient: mask, scale, and alpha where x < x_zero.
+scale = x_scale / y_scale, alpha = 1 except for LeakyRelu. Relu and Clip are y_min and y_max. A change of scale is
+within one unit of onnxruntime's DequantizeLinear + QuantizeLinear. Gradient: mask, scale, and alpha where x < x_zero.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
-from mcugrad.passes.functions import result, with_outputs
+from mcugrad.passes.functions import bindings, result, with_outputs
 
 
 def differentiate(main: relax.Function) -> relax.Function:
@@ -16,12 +16,11 @@ def differentiate(main: relax.Function) -> relax.Function:
     module = relax.transform.Gradient("main")(tvm.IRModule({"main": main}))
     adjoint = module["main_adjoint"]
     loss, gradients = result(adjoint).fields
-    return with_outputs(adjoint, [loss, *_fields(adjoint, gradients)[2:]])
+    return with_outputs(adjoint, [loss, *_fields(adjoint, gradients)[2:]])  # x and target need none
 
 
 def _fields(function: relax.Function, gradients: relax.Expr) -> list[relax.Expr]:
+    """The elements of the tuple of gradients, one a parameter of `main`, also where a variable holds the tuple."""
     if isinstance(gradients, relax.Tuple):
         return list(gradients.fields)
-    from mcugrad.passes.functions import bindings
-
     return next(list(v.fields) for var, v in bindings(function) if var.same_as(gradients))

@@ -2,13 +2,13 @@
 
 (loss, gradients of the trained parameters)  becomes  (loss, logits, updated parameters, updated ratios).
 
-An adjoint is *stored* where a kernel needs it in memory: as the operand of a gradient kernel, or when it is used twice.
-Between two stores an adjoint is one expression of the form that a kernel's epilogue (mg_store) computes, in this order:
+An adjoint is *stored* where a kernel needs it in memory: as the operand of a gradient kernel, or when it is used
+twice. Between two stores it is one expression of the form that a kernel's epilogue (mg_store) computes, in this order:
 
     one gradient kernel's result or one stored error  [+ a second stored error]  [* per-channel scale]  [masked]
 
-and whatever does not fit that form is stored in between. The float32 head stays float32; the integer errors begin at its
-feature error, whose largest element is the unit G of all scales of the step.
+and whatever does not fit that form is stored in between. The float32 head stays float32; the integer errors begin at
+its feature error, whose largest element is the unit G of all scales of the step.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Rewriter:
         return replace(term, value=self.builder.emit(masked), factor=1.0, stage=MASKED)
 
     def _kernel(self, var: relax.Var, value: relax.Call, name: str) -> Term | Stored:
-        """A gradient kernel reads its error from memory; its result is an accumulator in units of that error's scale."""
+        """A gradient kernel reads its error from memory; its result is an accumulator in units of the error's scale."""
         stored = self._store(value.args[0], _layer(value))
         args = [stored.tensor, *(self.new.get(a, a) if isinstance(a, relax.Var) else a for a in value.args[1:])]
         accumulator = self.builder.emit(relax.Call(value.op, args, value.attrs), var.name)

@@ -1,4 +1,4 @@
-"""When and where: lowering to kernel calls, their order, the arena, the budget. `plan_training` runs them all."""
+"""When and where: lowering to kernel calls, their order, the arena, the budget. `plan` runs them all."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from mcugrad.program import (
     Work,
 )
 
+LOSS_KERNELS = ("mg_softmax_cross_entropy_f32", "mg_mse_f32")  # the first call of the backward phase
 SUFFIX = {"int8": "s8", "int16": "s16", "float32": "f32"}
 
 
@@ -185,8 +186,8 @@ class Lowering:
         inplace: tuple[tuple[str, str], ...] = (),
         result: str | None = None,
     ) -> None:
-        """Append a call. Everything up to the loss is forward."""
-        phase: Phase = "backward" if kernel in ("mg_softmax_cross_entropy_f32", "mg_mse_f32") or self._backward else "forward"
+        """Append a call. Everything before the loss is forward, the loss and what follows backward."""
+        phase: Phase = "backward" if kernel in LOSS_KERNELS or self._backward else "forward"
         call = KernelCall(kernel, layer, op, tuple(args), tuple(reads), tuple(writes), phase=phase)
         self.calls.append(replace(call, work=work, macs=macs, inplace=inplace, result=result))
 

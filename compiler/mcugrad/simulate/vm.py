@@ -45,7 +45,8 @@ def forward(model: Model, x: np.ndarray) -> np.ndarray:
     """Logits of one int8 sample, by the virtual machine."""
     machine = relax.VirtualMachine(tvm.compile(model.module, target="llvm"), tvm.cpu())
     arrays = [x, *(p.value for p in model.parameters)]
-    return machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays)).numpy()
+    logits: np.ndarray = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays)).numpy()
+    return logits
 
 
 def _named(names: tuple[str, ...], tensors: list[Any]) -> Mapping[str, np.ndarray]:

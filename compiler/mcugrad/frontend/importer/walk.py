@@ -1,4 +1,4 @@
-"""The state of one import: what every name stands for, the Relax function being built, and how handlers read operands."""
+"""The state of one import: what every name stands for, the function being built, and how handlers read operands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class Walk:
         inputs = [i for i in self.graph.input if i.name not in initializers]
         if len(inputs) != 1 or len(self.graph.output) != 1:
             raise McugradError(
-                f"the graph has {len(inputs)} inputs and {len(self.graph.output)} outputs: give a model with one of each"
+                f"the graph has {len(inputs)} inputs and {len(self.graph.output)} outputs: give a model with one of "
+                "each"
             )
         dims = tuple(d.dim_value for d in inputs[0].type.tensor_type.shape.dim)
         self.values[inputs[0].name] = Sample(dims)
@@ -69,7 +70,8 @@ class Walk:
             grid = value.grid
             return self.emit(ops.dequantize(value.var, x_scale=grid.scale, x_zero=grid.zero_point, layer="output"))
         raise McugradError(
-            f"the graph's output '{self.graph.output[0].name}' is not quantised: run `mcugrad quantize` on the float model"
+            f"the graph's output '{self.graph.output[0].name}' is not quantised: run `mcugrad quantize` on the float "
+            "model"
         )
 
     # ---- what handlers build with ------------------------------------------------------------------------------------
@@ -122,8 +124,8 @@ class Walk:
             return value
         source = value.node if isinstance(value, Pending) else node.input[index]
         raise McugradError(
-            f"node '{node.name}' ({node.op_type}): its input from '{source}' is not quantised: quantise the whole graph, "
-            "for example with `mcugrad quantize`"
+            f"node '{node.name}' ({node.op_type}): its input from '{source}' is not quantised: quantise the whole "
+            "graph, for example with `mcugrad quantize`"
         )
 
     def operand(self, node: onnx.NodeProto, index: int) -> Quantized:
