@@ -17,6 +17,14 @@
 #define OUTPUT_LEN PASTE(MG_MODEL_UPPER, _OUTPUT_LEN)
 #define TARGET_LEN PASTE(MG_MODEL_UPPER, _TARGET_LEN)
 #define TRAINS PASTE(MG_MODEL_UPPER, _TRAINS)
+/* A model that does not train has no state: nothing is read for it and nothing written. */
+#if TRAINS
+#define STATE ((void *)&model->state)
+#define STATE_BYTES ((uint32_t)sizeof model->state)
+#else
+#define STATE NULL
+#define STATE_BYTES 0u
+#endif
 #define TARGET_WORDS (TARGET_LEN ? TARGET_LEN : 1)
 #define RECORD_BYTES ((uint32_t)INPUT_LEN + 4u * (uint32_t)TARGET_WORDS)
 
@@ -275,13 +283,13 @@ static bool begin(void) {
         return fail("session.bin is not a session of this version");
     if (command->input_len != INPUT_LEN || command->output_len != OUTPUT_LEN || command->target_len != TARGET_LEN)
         return fail("session.bin is for another model: its input, output or target length differs");
-    if (command->state_len != 0 && command->state_len != sizeof model->state)
+    if (command->state_len != 0 && command->state_len != STATE_BYTES)
         return fail("session.bin holds the weights of another model: their size differs");
     if (((command->mode == MG_STEPS || command->mode == MG_TRAIN) && command->n_train == 0) ||
         (command->mode == MG_BENCH && command->n_train + (TRAINS ? 0 : command->n_test) == 0))
         return fail("session.bin has no records to train with");
     CALL(_init)(model);
-    return command->state_len == 0 || mg_io_read(io, sizeof *command, &model->state, sizeof model->state) ||
+    return command->state_len == 0 || mg_io_read(io, sizeof *command, STATE, STATE_BYTES) ||
            fail("session.bin ends inside its weights");
 }
 
@@ -307,7 +315,7 @@ __attribute__((noinline)) static void succeed(void) {
     mg_line_t line;
     mg_line_begin(&line, "@mcugrad ok ");
     mg_line_number(&line, (uint32_t)sizeof *result + 4u * (result->n_losses + result->n_outputs + 2u * result->n_profile) +
-                              (uint32_t)sizeof model->state);
+                              STATE_BYTES);
     mg_io_log(io, mg_line_end(&line));
 }
 
@@ -315,13 +323,13 @@ static bool finish(void) {
     result->magic = MG_RESULT_MAGIC;
     result->version = MG_SESSION_VERSION;
     result->mode = command->mode;
-    result->state_len = sizeof model->state;
+    result->state_len = STATE_BYTES;
 #if TRAINS
     result->clipped_errors = model->clipped_errors;
     result->saturated_weights = model->saturated_weights;
 #endif
     result->stack_reserve = mg_stack_reserve();
-    if (!mg_io_write(io, &model->state, sizeof model->state)) return fail("result.bin cannot be written");
+    if (STATE_BYTES && !mg_io_write(io, STATE, STATE_BYTES)) return fail("result.bin cannot be written");
     result->stack_high_water = mg_stack_high_water();
     /* The header goes last: a result.bin whose header is empty is one of a run that broke off. */
     if (!mg_io_rewind(io) || !mg_io_write(io, result, sizeof *result) || !mg_io_close(io))
