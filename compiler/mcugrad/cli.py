@@ -1,14 +1,31 @@
-"""The command line. Each command is a function of `mcugrad.commands`, imported when it runs: `-h` must answer at once."""
+"""The command line. Each command is a function of `mcugrad.commands`, imported when it runs: `-h` stays fast."""
 
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from types import FrameType
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
+from typer.core import TyperCommand
+
+from mcugrad.errors import McugradError
+
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]  # click's, which typer ships inside itself
+
+
+class _Command(TyperCommand):
+    """Help that names arguments by their metavar alone: `MODEL.onnx`, not `{MODEL.onnx}` and `MODEL.onnx <path>`."""
+
+    def get_help(self, ctx: Any) -> str:
+        return re.sub(r"\{(MODEL\.onnx|DIR)\}", r"\1", super().get_help(ctx)).replace(" <path>", "")
+
 
 app = typer.Typer(
     name="mcugrad",
@@ -38,107 +55,167 @@ class Schedule(str, Enum):
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="float, QDQ or QOperator ONNX file")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="folder that `mcugrad compile` wrote")]
-On = Annotated[str, typer.Option("--on", metavar="host|BOARD", help="where to run")]
 DEFAULT_BOARD = "mps2-an386"
 
 
-@app.command()
+@app.command(cls=_Command)
 def inspect(
     model: Model,
     board: Annotated[str, typer.Option("--board", metavar="B", help="board to judge against")] = DEFAULT_BOARD,
 ) -> None:
-    """Show layers, sizes, what is unsupported and why, and whether the model fits a board."""
+    """Show layers and sizes, and whether a board can hold it.
+
+    Says what is not supported and why. Exit code 2 when the model cannot be compiled for the board.
+    """
     from mcugrad.commands.inspect import inspect_command
 
     raise typer.Exit(inspect_command(model, board))
 
 
-@app.command()
+@app.command(cls=_Command)
 def quantize(
     model: Model,
     data: Annotated[Path, typer.Option("--data", metavar="CALIB.npz", help="calibration samples: x, float32")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="Q.onnx", help="QDQ file to write")],
 ) -> None:
-    """Quantise a float model to int8 (onnxruntime, per channel) and compare the two on the data."""
+    """Quantise a float model to int8.
+
+    By onnxruntime, weights per channel, as QDQ; prints how far the two agree on the data.
+    """
     from mcugrad.commands.quantize import quantize_command
 
     quantize_command(model, data, output)
 
 
-@app.command()
+@app.command(cls=_Command)
 def compile(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write")],
     board: Annotated[str, typer.Option("--board", metavar="B", help="board whose budgets hold")] = DEFAULT_BOARD,
     data: Annotated[
-        Optional[Path], typer.Option("--data", metavar="CALIB.npz", help="calibration samples, for a float model")
+        Path | None, typer.Option("--data", metavar="CALIB.npz", help="calibration samples, for a float model")
     ] = None,
     train: Annotated[
         str, typer.Option("--train", metavar="SCHEME", help="TOML file, or all, head, biases, none")
     ] = "none",
     classes: Annotated[
-        Optional[int], typer.Option("--classes", metavar="N", help="replace the classifier by a fresh one")
+        int | None, typer.Option("--classes", metavar="N", min=1, help="replace the classifier by a fresh one")
     ] = None,
-    loss: Annotated[Loss, typer.Option("--loss", help="what training minimises")] = Loss.cross_entropy,
+    loss: Annotated[Loss, typer.Option("--loss", metavar="cross_entropy|mse", help="what training minimises")] = Loss.cross_entropy,
 ) -> None:
-    """Compile a model to a folder of C that infers and trains it."""
+    """Compile a model to C that infers and trains it."""
     from mcugrad.commands.compile import compile_command
     from mcugrad.pipeline import Options
 
     compile_command(model, output, Options(board, data, train, classes, loss.value), ["mcugrad", *sys.argv[1:]])
 
 
-@app.command()
+@app.command(cls=_Command)
 def run(
     folder: Folder,
-    on: On = "host",
-    train: Annotated[
-        Optional[Path], typer.Option("--train", metavar="T.npz", help="training samples: x, y")
-    ] = None,
+    on: Annotated[str, typer.Option("--on", metavar="host|BOARD", help="where to run")] = "host",
+    train: Annotated[Path | None, typer.Option("--train", metavar="T.npz", help="training samples: x, y")] = None,
     test: Annotated[
-        Optional[Path], typer.Option("--test", metavar="E.npz", help="test samples, evaluated before and after")
+        Path | None, typer.Option("--test", metavar="E.npz", help="test samples, evaluated before and after")
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="passes over the training samples")] = 5,
-    lr: Annotated[float, typer.Option("--lr", help="learning rate at the start")] = 0.003,
-    schedule: Annotated[Schedule, typer.Option("--schedule", help="how the rate falls")] = Schedule.cosine,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="seed of shuffling and rounding")] = 0,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="passes over the training samples")] = 5,
+    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="learning rate at the start")] = 0.003,
+    schedule: Annotated[Schedule, typer.Option("--schedule", metavar="cosine|linear|constant", help="how the rate falls")] = Schedule.cosine,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")] = 0,
     save: Annotated[
-        Optional[Path], typer.Option("--save", metavar="W.npz", help="trained weights (default: a new file in DIR)")
+        Path | None, typer.Option("--save", metavar="W.npz", help="trained weights (default: a new file in DIR)")
     ] = None,
 ) -> None:
-    """Build, train and evaluate on this host or on a board; save what was learned."""
+    """Build, train and evaluate, here or on a board.
+
+    What was learned goes to a new file in DIR, or to --save; no file is overwritten.
+    """
     from mcugrad.commands.run import RunOptions, run_command
 
     run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save))
 
 
-@app.command()
+@app.command(cls=_Command)
 def bench(
     folder: Folder,
-    on: On = DEFAULT_BOARD,
-    json: Annotated[Optional[Path], typer.Option("--json", metavar="F", help="write the figures there")] = None,
+    on: Annotated[str, typer.Option("--on", metavar="BOARD", help="an emulated board")] = DEFAULT_BOARD,
+    json: Annotated[Path | None, typer.Option("--json", metavar="F", help="write the figures there")] = None,
 ) -> None:
-    """Measure executed instructions, SRAM and flash on an emulated board."""
+    """Measure instructions, SRAM and flash on a board."""
     from mcugrad.commands.bench import bench_command
 
     bench_command(folder, on, json)
 
 
-def main() -> None:
-    """Entry point: an error is one sentence on stderr and exit code 2, an interrupt exit code 130."""
-    from mcugrad.errors import McugradError
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point, with sys.argv when `arguments` is None: exits with the command's code.
 
+    A mistake in the input is one sentence on stderr and exit code 2; an interrupt exit code 130, a termination 143.
+    """
+    stop = _Stop()
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        app()
-    except McugradError as problem:
-        print(f"mcugrad: error: {problem}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("mcugrad: interrupted; nothing was written half-way", file=sys.stderr)
-        sys.exit(130)
+        code = _run(list(sys.argv[1:] if arguments is None else arguments), stop)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    sys.exit(code)
+
+
+class _Stop:
+    """Handler of SIGINT and SIGTERM: unwinds as Ctrl-C does, so that files and children are cleaned up."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+        raise KeyboardInterrupt
+
+
+def _run(arguments: list[str], stop: _Stop) -> int:
+    sys.argv[1:] = arguments
+    try:
+        answer = app(arguments, prog_name="mcugrad", standalone_mode=False)
+        sys.stdout.flush()
+        code = answer if isinstance(answer, int) else 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        code = 141
+    except (McugradError, OSError) as problem:
+        code = _refuse(problem) if not stop.signal else 0
+    except _UsageError as problem:
+        code = _explain(problem)
+    except BaseException:
+        # Foreign code may turn an interrupt into an exception of its own.
+        if not stop.signal:
+            raise
+        code = 0
+    if stop.signal:
+        print("mcugrad: interrupted; nothing was written half-way", file=sys.stderr)
+        return 128 + stop.signal
+    return code
+
+
+def _refuse(problem: Exception) -> int:
+    """One sentence, whatever happened."""
+    if isinstance(problem, OSError):
+        where = f" {problem.filename}" if problem.filename is not None else ""
+        text = f"cannot use{where}: {problem.strerror or problem}; check that it exists, its permissions and the disk"
+    else:
+        text = " ".join(str(problem).split())
+    print(f"mcugrad: error: {text}", file=sys.stderr)
+    return 2
+
+
+def _explain(problem: Any) -> int:
+    """A mistake in the command's words; no words at all are answered by the help."""
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        print(problem.format_message())
+        return 2
+    command = problem.ctx.command_path if problem.ctx is not None else "mcugrad"
+    print(f"mcugrad: error: {problem.format_message().rstrip('.')}: see `{command} -h`", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

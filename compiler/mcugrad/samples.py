@@ -8,16 +8,36 @@ from typing import Any
 
 import numpy as np
 
+from mcugrad.errors import McugradError
 from mcugrad.frontend.data import load_samples
 from mcugrad.simulate.session import Records
 
 
 def load_records(path: Path, manifest: Mapping[str, Any]) -> Records:
-    """The records of an .npz (x float32 as the ONNX input wants it, y). Raises McugradError when they do not fit."""
+    """The records of an .npz (x float32 as the ONNX input wants it, y), x as int8.
+
+    y is int64 (n,) class indices, or float32 (n, outputs) targets. The loss of the compiled model decides which; one
+    that does not train takes both. Raises McugradError when the file does not fit.
+    """
     outputs = int(np.prod(manifest["output"]["shape"]))
     samples = load_samples(path, tuple(manifest["input"]["onnx_shape"][1:]), outputs)
     assert samples.y is not None
+    _check_kind(samples.y, manifest["loss"], path)
     return Records(quantize_samples(samples.x, manifest), samples.y)
+
+
+def _check_kind(y: np.ndarray, loss: str | None, path: Path) -> None:
+    labels = bool(np.issubdtype(y.dtype, np.integer))
+    if loss == "cross_entropy" and not labels:
+        raise McugradError(
+            f"{path}: y holds {y.dtype} targets, and the model was compiled for cross_entropy: give integer class "
+            "indices, or compile it with --loss mse"
+        )
+    if loss == "mse" and labels:
+        raise McugradError(
+            f"{path}: y holds class indices, and the model was compiled for mse: give float32 targets, one for every "
+            "output, or compile it with --loss cross_entropy"
+        )
 
 
 def quantize_samples(x: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:

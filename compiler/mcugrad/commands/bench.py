@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcugrad.errors import McugradError
+from mcugrad.files import write_file
 from mcugrad.report.tables import BenchLayer, BenchReport, Usage
 
 if TYPE_CHECKING:
@@ -25,15 +26,21 @@ def bench_command(folder: Path, board_name: str, target: Path | None) -> None:
 
     from mcugrad.report.tables import bench_view
     from mcugrad.simulate.board import load_board
+    from mcugrad.simulate.build import read_manifest
+    from mcugrad.simulate.toolchain import require_tools
 
+    read_manifest(folder)
     board = load_board(board_name)
     if board.native:
         raise McugradError(f"{board_name} counts no instructions: bench on an emulated board, such as mps2-an386")
+    if target is not None and target.is_dir():
+        raise McugradError(f"{target} is a folder: give --json a file")
     if target is not None and not target.parent.resolve().is_dir():
         raise McugradError(f"{target.parent} does not exist: create it, or give --json another file")
+    require_tools(board)
     figures = measure(folder, board)
     if target is not None:
-        target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_file(target, (json.dumps(figures, indent=1) + "\n").encode())
     Console().print(bench_view(report(figures, board)))
 
 
@@ -70,9 +77,7 @@ def _run(firmware: Firmware, manifest: dict[str, Any]) -> SessionResult:
     labels = random.integers(0, outputs, SAMPLES)
     targets = random.standard_normal((SAMPLES, outputs)).astype(np.float32)
     records = Records(x, targets if manifest["loss"] == "mse" else labels)
-    session = Session(
-        Mode.BENCH, outputs, train=records, test=records, learning_rate=1e-4, steps=TIMED, warmup=WARM_UP
-    )
+    session = Session(Mode.BENCH, outputs, train=records, test=records, learning_rate=1e-4, steps=TIMED, warmup=WARM_UP)
     return run_session(firmware, session)
 
 
@@ -83,9 +88,7 @@ def _layers(result: SessionResult, manifest: dict[str, Any], board: Board) -> li
     rows: dict[str, dict[str, Any]] = {}
     for index, ticks in passes[-1].calls:
         call = manifest["calls"][index]
-        row = rows.setdefault(
-            call["layer"], {"name": call["layer"], "op": call["op"], "instructions": 0, "macs": 0}
-        )
+        row = rows.setdefault(call["layer"], {"name": call["layer"], "op": call["op"], "instructions": 0, "macs": 0})
         row["instructions"] += board.instructions(ticks)
         row["macs"] += call["macs"]
     return list(rows.values())

@@ -26,7 +26,7 @@ def inspect_report(source: Path, board_name: str) -> InspectReport:
     board = load_board(board_name)
     summary = frontend.summarize(frontend.load_for_inspection(source))
     layers = [
-        InspectLayer(x.name, x.op, x.shape or (), x.params, x.macs, x.activation_bytes, x.problem or "")
+        InspectLayer(x.name, x.op, (x.shape or ())[1:], x.params, x.macs, x.activation_bytes, x.problem or "")
         for x in summary.layers
     ]
     pair = summary.largest_pair
@@ -37,7 +37,9 @@ def inspect_report(source: Path, board_name: str) -> InspectReport:
         ram, flash = board.memory.ram.size, board.memory.flash.size
         where = f"largest layer ({pair.layer})" if pair is not None else "activations"
         usages = [
-            Usage("SRAM", activations + board.stack_reserve, ram, ((where, activations), ("stack", board.stack_reserve))),
+            Usage(
+                "SRAM", activations + board.stack_reserve, ram, ((where, activations), ("stack", board.stack_reserve))
+            ),
             Usage("flash", summary.params, flash, (("int8 weights", summary.params),)),
         ]
         fits = fits and all(u.used <= u.budget for u in usages)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from mcugrad.errors import McugradError
+from mcugrad.files import write_file
 
 
 def quantize_command(source: Path, data: Path, output: Path) -> None:
@@ -24,7 +23,7 @@ def quantize_command(source: Path, data: Path, output: Path) -> None:
     samples = frontend.load_npz(data, prepared, labels=False)
     quantized = frontend.quantize(model, samples.x)
     agreement = frontend.agreement(prepared, quantized, samples.x)
-    _write(output, quantized.SerializeToString())
+    write_file(output, quantized.SerializeToString(deterministic=True))
     console = Console()
     console.print(
         f"{output}: on {agreement.samples} samples the int8 model agrees with float32 in {agreement.argmax:.1%} of the "
@@ -32,15 +31,3 @@ def quantize_command(source: Path, data: Path, output: Path) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none of it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent.resolve())
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

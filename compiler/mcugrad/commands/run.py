@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcugrad.errors import McugradError
+from mcugrad.files import write_file
 
 if TYPE_CHECKING:
     from mcugrad.simulate.run import Progress
-    from mcugrad.simulate.session import Session, SessionResult
+    from mcugrad.simulate.session import Records, Session, SessionResult
 
-PHASES = {"before": "evaluating before", "train": "training", "after": "evaluating after"}
+PHASES = {"before": "evaluating before", "train": "training", "after": "evaluating", "predict": "evaluating"}
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,19 @@ def run_command(folder: Path, options: RunOptions) -> None:
     from mcugrad.simulate.board import load_board
     from mcugrad.simulate.build import build, read_manifest
     from mcugrad.simulate.run import run_session
+    from mcugrad.simulate.toolchain import require_tools
 
     manifest = read_manifest(folder)
-    session = _session(manifest, options)
+    board = load_board(options.on)
+    train, test = _records(manifest, options)
+    session = _session(manifest, options, train, test)
     target = _save_path(folder, options) if session.train is not None else None
-    firmware = build(folder, load_board(options.on))
+    require_tools(board)
+    firmware = build(folder, board)
     console = Console()
     with ProgressBars(console) as bars:
         result = run_session(firmware, session, on_progress=bars.update)
-    for line in _summary(session, result):
+    for line in _summary(session, result, test):
         console.print(line, highlight=False, soft_wrap=True)
     if target is not None:
         save_state(target, manifest, result.state)
@@ -81,21 +87,35 @@ class ProgressBars:
         self._bars.update(self._tasks[key], completed=progress.done, loss=loss)
 
 
-def _session(manifest: dict[str, Any], options: RunOptions) -> Session:
+def _records(manifest: dict[str, Any], options: RunOptions) -> tuple[Records | None, Records | None]:
+    """The train and test records that were asked for, after every check of the options against the model."""
     from mcugrad.samples import load_records
-    from mcugrad.simulate.session import Mode, Schedule, Session
 
     if options.train is None and options.test is None:
         raise McugradError("nothing to do: give --train T.npz, --test E.npz or both")
     if options.train is not None and manifest["loss"] is None:
         raise McugradError("the model was compiled without training: compile it with --train all, head, biases or a TOML")
+    if options.save is not None and options.train is None:
+        raise McugradError("--save keeps what was learned, and nothing is trained: give --train T.npz, or leave it out")
     if not 0.0 < options.lr < float("inf"):
         raise McugradError(f"--lr {options.lr}: give a positive number, such as 0.003")
     train = load_records(options.train, manifest) if options.train is not None else None
     test = load_records(options.test, manifest) if options.test is not None else None
+    return train, test
+
+
+def _session(
+    manifest: dict[str, Any], options: RunOptions, train: Records | None, test: Records | None
+) -> Session:
+    from mcugrad.simulate.session import Mode, Records, Schedule, Session
+
+    outputs = int(np.prod(manifest["output"]["shape"]))
+    if test is not None and test.target_len and manifest["loss"] is None:
+        # A firmware without a loss knows no targets: it predicts, and the comparison happens here.
+        return Session(Mode.PREDICT, outputs, test=Records(test.x, np.zeros(len(test), np.int64)))
     return Session(
         Mode.EVALUATE if train is None else Mode.TRAIN,
-        int(np.prod(manifest["output"]["shape"])),
+        outputs,
         train,
         test,
         epochs=options.epochs if train is not None else 0,
@@ -126,29 +146,33 @@ def save_state(path: Path, manifest: dict[str, Any], state: bytes) -> None:
         count = int(np.prod(row["shape"]))
         values = np.frombuffer(state, row["dtype"], count, row["offset"])
         arrays[row["name"]] = values.reshape(row["shape"])
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_file(path, content.getvalue())
 
 
-def _summary(session: Session, result: SessionResult) -> list[str]:
+def _summary(session: Session, result: SessionResult, test: Records | None) -> list[str]:
+    """What the session found, a line each."""
+    trained = session.train is not None
     lines = []
-    if session.train is not None and len(result.losses):
+    if trained and len(result.losses):
         lines.append(f"loss by epoch: {' '.join(f'{loss:.4f}' for loss in result.losses)}")
-    if session.test is not None and len(session.test):
-        count = len(session.test)
-        if session.test.target_len:
-            before, after = result.loss_before / count, result.loss_after / count
-            lines.append(f"test loss: {before:.5f} -> {after:.5f}" if session.train is not None else f"test loss: {after:.5f}")
-        else:
-            before, after = result.correct_before / count, result.correct_after / count
-            lines.append(f"accuracy: {before:.1%} -> {after:.1%}" if session.train is not None else f"accuracy: {after:.1%}")
-    if session.train is not None:
+    if test is not None and test.target_len:
+        before, after = _target_losses(result, test)
+        lines.append(f"test loss: {before:.5f} -> {after:.5f}" if trained else f"test loss: {after:.5f}")
+    elif test is not None:
+        share, before = result.correct_after / len(test), result.correct_before / len(test)
+        lines.append(f"accuracy: {before:.1%} -> {share:.1%}" if trained else f"accuracy: {share:.1%}")
+    if trained:
         lines.append(f"saturated: {result.saturated_weights} weights, {result.clipped_errors} error elements in all steps")
         if result.not_finite:
             lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
     return lines
+
+
+def _target_losses(result: SessionResult, test: Records) -> tuple[float, float]:
+    """Mean squared error over the test records, before and after training."""
+    if len(result.outputs):
+        wanted = test.y.reshape(len(test), -1).astype(np.float64)
+        return 0.0, float(((result.outputs.astype(np.float64) - wanted) ** 2).mean())
+    return result.loss_before / len(test), result.loss_after / len(test)

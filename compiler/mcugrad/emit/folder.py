@@ -2,78 +2,78 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from mcugrad.errors import McugradError
+from mcugrad.files import interrupts_wait
+
+MANIFEST = "manifest.json"
 
 
 def check_folder(folder: Path) -> None:
-    """Raises McugradError when `folder` holds anything that mcugrad did not write."""
+    """Raises McugradError when `folder` is no place to write to, or holds files but no manifest of ours."""
     if folder.exists() and not folder.is_dir():
         raise McugradError(f"{folder} is a file: give -o the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()) and _generated(folder) is None:
-        raise McugradError(
-            f"{folder} holds files that mcugrad did not write (no manifest.json of ours): give -o another folder, or empty it"
-        )
-    if not folder.parent.resolve().is_dir():
+    if not folder.resolve().parent.is_dir():
         raise McugradError(f"{folder.parent} does not exist: create it, or give -o another folder")
+    if folder.is_dir() and any(folder.iterdir()) and generated_files(folder) is None:
+        raise McugradError(
+            f"{folder} holds files that mcugrad did not write (no {MANIFEST} of ours): give -o another folder, or empty it"
+        )
 
 
-def write_folder(folder: Path, files: dict[str, str]) -> None:
-    """Replace the generated files of `folder`. What else lies there (builds, trained weights) stays.
+def write_folder(folder: Path, files: Mapping[str, str]) -> None:
+    """Replace the generated files of `folder`; `files` includes the manifest. What else lies there (builds, trained
+    weights, the user's own) stays as it is.
 
-    The new folder is complete before the old one goes, and an interrupt waits for the exchange.
+    Everything is on the disk before the first old file goes, and an interrupt waits for the exchange. Raises
+    McugradError, with nothing changed, when the folder cannot be written or a file of the user's has a name we need.
     """
     check_folder(folder)
-    folder = folder.resolve()
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with interrupts_wait():
+        try:
+            _write(folder.resolve(), files)
+        except OSError as problem:
+            raise McugradError(f"{folder} cannot be written ({problem.strerror}): give -o another folder") from problem
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    there = folder.is_dir()
+    old = (generated_files(folder) or set()) if there else set()
+    taken = sorted(name for name in set(files) - old if (folder / name).exists())
+    if taken:
+        raise McugradError(f"{folder / taken[0]} is not mcugrad's, and that name is needed: move it away, or give -o another folder")
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder if there else folder.parent))
     try:
         for name, text in files.items():
-            (fresh / name).write_text(text, encoding="utf-8")
-        fresh.chmod(0o755)
-        with _no_interrupt():
-            _exchange(folder, fresh)
+            (fresh / name).write_text(text, encoding="utf-8", newline="\n")
+        if there:
+            _exchange(folder, fresh, files, old)
+        else:
+            fresh.chmod(0o755)
+            fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _exchange(folder: Path, fresh: Path) -> None:
-    if folder.exists():
-        generated = _generated(folder) or set()
-        for entry in folder.iterdir():
-            if entry.name not in generated:
-                entry.rename(fresh / entry.name)
-        shutil.rmtree(folder)
-    os.replace(fresh, folder)
+def _exchange(folder: Path, fresh: Path, files: Mapping[str, str], old: set[str]) -> None:
+    """The manifest goes last: until then the old one still names every file that may be ours."""
+    for name in sorted(files, key=lambda n: (n == MANIFEST, n)):
+        (fresh / name).replace(folder / name)
+    for name in old - set(files):
+        (folder / name).unlink(missing_ok=True)
 
 
-def _generated(folder: Path) -> set[str] | None:
+def generated_files(folder: Path) -> set[str] | None:
     """Names of the files that mcugrad wrote there, None when the folder is not ours."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        return {"manifest.json", *manifest["files"]} if manifest["generator"] == "mcugrad" else None
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names = {MANIFEST, *manifest["files"]} if manifest["generator"] == "mcugrad" else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-@contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        if held:
-            raise KeyboardInterrupt
+    # A manifest may have been edited: a name that leads elsewhere is nobody's to remove.
+    return None if names is None else {name for name in names if Path(name).name == name}

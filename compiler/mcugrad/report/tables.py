@@ -15,7 +15,7 @@ from rich.text import Text
 
 from mcugrad.report.numbers import bytes_text, count_text, share_text
 
-_BAR_CELLS = 24
+_BAR_CELLS = 20
 _GOOD, _CLOSE, _BAD = "green", "yellow", "bold red"
 _CLOSE_SHARE = 0.9  # of a budget
 
@@ -132,9 +132,9 @@ def inspect_view(report: InspectReport) -> RenderableType:
     """Layers, what stands in the way, memory against the board, and the verdict."""
     table = _table(f"{report.model} on {report.board}")
     table.add_column("layer", overflow="fold")
-    table.add_column("op")
-    table.add_column("output")
-    for heading in ("parameters", "MACs", "activation"):
+    table.add_column("op", no_wrap=True)
+    table.add_column("output", no_wrap=True)
+    for heading in ("params", "MACs", "int8 bytes"):
         table.add_column(heading, justify="right", no_wrap=True)
     for layer in report.layers:
         table.add_row(
@@ -168,8 +168,8 @@ def compile_view(report: CompileReport) -> RenderableType:
 def demo_view(report: DemoReport) -> RenderableType:
     """Accuracy before and after, memory, speed."""
     accuracy = _table(report.title)
-    accuracy.add_column("")
-    for heading in ("before", "after", "gain", "float32: before", "after", "device − float32"):
+    accuracy.add_column("", no_wrap=True)
+    for heading in ("before", "after", "gain", "float32: before", "after", "difference"):
         accuracy.add_column(heading, justify="right", no_wrap=True)
     for line in report.accuracies:
         accuracy.add_row(
@@ -190,17 +190,18 @@ def bench_view(report: BenchReport) -> RenderableType:
     """Instructions and MACs in total and by layer, memory."""
     totals = _table(f"{report.model} on {report.board}")
     totals.add_column("")
-    for heading in ("instructions", "MACs", "instructions / MAC"):
+    for heading in ("instructions", "MACs", "per MAC"):
         totals.add_column(heading, justify="right", no_wrap=True)
     forward, dgrad, wgrad = report.macs
     backward = report.step_instructions - report.forward_instructions
     _add_speed(totals, "inference", report.forward_instructions, forward)
-    _add_speed(totals, "training step", report.step_instructions, forward + dgrad + wgrad)
-    _add_speed(totals, "  beyond inference", backward, dgrad + wgrad)
+    if report.step_instructions:  # compiled without training there is no step
+        _add_speed(totals, "training step", report.step_instructions, forward + dgrad + wgrad)
+        _add_speed(totals, "  beyond inference", backward, dgrad + wgrad)
     layers = _table(None)
     layers.add_column("layer", overflow="fold")
-    layers.add_column("op")
-    for heading in ("instructions", "share", "MACs", "instructions / MAC"):
+    layers.add_column("op", no_wrap=True)
+    for heading in ("instructions", "share", "MACs", "per MAC"):
         layers.add_column(heading, justify="right", no_wrap=True)
     everything = sum(x.instructions for x in report.layers)
     for x in report.layers:
@@ -228,18 +229,19 @@ def _budget_style(used: int, budget: int) -> str:
 
 
 def _usage_view(usages: Sequence[Usage]) -> RenderableType:
+    """A bar and the share of the budget; under it, what the bytes are made of. Fits 80 columns."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column()
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for usage in usages:
         style = _budget_style(usage.used, usage.budget)
         filled = min(_BAR_CELLS, -(-usage.used * _BAR_CELLS // usage.budget)) if usage.budget else 0
         bar = Text("█" * filled, style=style) + Text("░" * (_BAR_CELLS - filled), style="dim")
-        text = f"{usage.used:,} B, {share_text(usage.used, usage.budget)} of {bytes_text(usage.budget)}"
-        parts = Text(" + ".join(f"{name} {size:,}" for name, size in usage.parts), style="dim")
-        table.add_row(usage.name, bar, Text(text, style=style), parts)
+        share = f"{usage.used:,} B, {share_text(usage.used, usage.budget)} of {bytes_text(usage.budget)}"
+        parts = " + ".join(f"{name} {size:,}" for name, size in usage.parts)
+        text = Text(share, style=style)
+        table.add_row(usage.name, bar, text + Text(f"\n{parts}", style="dim") if parts else text)
     return table
 
 
@@ -254,7 +256,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Table:
 
 def _memory_table(memories: Sequence[DemoMemory]) -> Table:
     table = _table(None)
-    table.add_column("memory")
+    table.add_column("memory", no_wrap=True)
     for heading in ("predicted", "linked", "measured", "budget", "used"):
         table.add_column(heading, justify="right", no_wrap=True)
     for part in memories:

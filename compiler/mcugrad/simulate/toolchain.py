@@ -44,6 +44,15 @@ def find_compiler(board: Board, compiler: Compiler) -> str:
     return path
 
 
+def require_tools(board: Board) -> None:
+    """Raises McugradError unless everything that builds and runs a firmware for `board` is installed, so that a
+    missing emulator is not found out after minutes of building."""
+    find_compiler(board, "gcc")
+    if not board.native:
+        find_tool("arm-none-eabi-objdump")
+        find_tool("qemu-system-arm")
+
+
 @functools.cache
 def _links_c_library(path: str) -> bool:
     answer = subprocess.run([path, "-print-file-name=libc.a"], capture_output=True, text=True, check=False)
