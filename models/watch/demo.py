@@ -110,7 +110,10 @@ def run(plan: Plan, console: Console) -> bool:
     device = train_on_device(plan, watches, board, console)
     float32 = train_in_float32(plan, watches, console)
     bench = measure(watches, board, console)
-    wearers = [_wearer(one, *figures) for one, *figures in zip(watches, device, float32, bench, strict=True)]
+    wearers = [
+        _wearer(one, runs, beside, counted)
+        for one, runs, beside, counted in zip(watches, device, float32, bench, strict=True)
+    ]
     return _conclude(plan, wearers, board, console, time.monotonic() - begin)
 
 
@@ -166,7 +169,7 @@ def train_on_device(
     _say(
         console,
         f"Booting the firmware on an emulated Cortex-M4F with {ram} of SRAM and {flash} of flash, {PARALLEL} boards at "
-        "a time. It judges held-out windows, trains on the wearer's own, and judges again, all inside the emulated core.",
+        "a time. It judges held-out windows, trains on the wearer's first ones, judges again, all inside the core.",
     )
     with _bars(console) as bars, _pool() as (pool, stop):
 
@@ -209,7 +212,8 @@ def train_in_float32(plan: Plan, watches: Sequence[Watch], console: Console) -> 
             runs = []
             for seed in plan.seeds:
                 runs.append(_float32(plan, one, seed))
-                bars.update(task, advance=1, note=f"{runs[-1].accuracy_before:.1%} -> {runs[-1].accuracy_after:.1%}")
+                after = " ".join(f"{run.accuracy_after:.1%}" for run in runs)
+                bars.update(task, advance=1, note=f"{runs[0].accuracy_before:.1%} -> {after}")
             results.append(tuple(runs))
     return results
 
@@ -231,8 +235,8 @@ def measure(watches: Sequence[Watch], board: Board, console: Console) -> list[di
 def _wearer(
     one: Watch, device: tuple[SessionResult, ...], float32: tuple[FloatResult, ...], bench: dict[str, Any]
 ) -> Wearer:
-    counts = [len(load_npz(one.files[part])[1]) for part in ("train", "test")]
-    return Wearer(one.subject, *counts, read_manifest(one.folder), one.firmware, device, float32, bench)
+    train, test = (len(load_npz(one.files[part])[1]) for part in ("train", "test"))
+    return Wearer(one.subject, train, test, read_manifest(one.folder), one.firmware, device, float32, bench)
 
 
 def _conclude(plan: Plan, wearers: Sequence[Wearer], board: Board, console: Console, seconds: float) -> bool:
@@ -272,7 +276,7 @@ def _title(wearer: Wearer) -> str:
 def _facts(plan: Plan, seconds: float) -> dict[str, Any]:
     packages = ("mcugrad", "apache-tvm", "numpy", "onnx", "onnxruntime")
     return {
-        "command": shlex.join(["python", "-m", "models.watch.demo", *sys.argv[1:]]),
+        "command": _command(plan),
         "date": date.today().isoformat(),
         "seconds": round(seconds, 1),
         "subjects": list(plan.subjects),
@@ -284,6 +288,12 @@ def _facts(plan: Plan, seconds: float) -> dict[str, Any]:
         "board": BOARD,
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in packages}},
     }
+
+
+def _command(plan: Plan) -> str:
+    wearers = [word for subject in plan.subjects for word in ("--subject", str(subject))]
+    counts = ["--seeds", str(len(plan.seeds)), "--epochs", str(plan.epochs)]
+    return shlex.join(["python", "-m", "models.watch.demo", *counts, *wearers, "--output", _shown(plan.output)])
 
 
 def _model_file(subject: int) -> Path:

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console, RenderableType
 
 from mcugrad.errors import McugradError
 from mcugrad.report import tables
+from mcugrad.report.arena_manifest import arena_budget, arena_calls, arena_tensors, draw_manifest
 from mcugrad.report.arena_picture import Call, Tensor, draw_arena
 from mcugrad.report.numbers import bytes_text, count_text, share_text
 
@@ -45,6 +47,34 @@ def test_more_calls_than_labels_and_no_calls_at_all(tmp_path: Path) -> None:
     many = [Call(f"call{i}", "forward" if i < 60 else "backward") for i in range(120)]
     draw_arena(tmp_path / "many.svg", "many", [Tensor("a", "activation", 0, 64, 0, 119)], many, 64, 64)
     draw_arena(tmp_path / "none.svg", "none", [], [], 0, 262144)
+
+
+MANIFEST: dict[str, Any] = {
+    "name": "watch",
+    "loss": "mse",
+    "arena_bytes": 24,
+    "predicted": {"sram": {"arena": 24, "static": 100, "stack": 50, "total": 150}},
+    "tensors": [
+        {"name": "x", "kind": "input", "bytes": 16, "offset": 8, "lifetime": [0, 1]},
+        {"name": "x.view", "kind": "input", "bytes": 16, "offset": 8, "lifetime": [0, 1], "shares_bytes_of": "x"},
+        {"name": "fc.weight", "kind": "state", "bytes": 4},
+        {"name": "fc.e", "kind": "error", "bytes": 8, "offset": 0, "lifetime": [1, 2]},
+    ],
+    "calls": [
+        {"layer": "fc", "work": "forward", "phase": "forward", "writes": []},
+        {"layer": "fc", "work": "other", "phase": "backward", "writes": ["fc.e"]},
+        {"layer": "fc", "work": "wgrad", "phase": "backward", "writes": ["fc.weight"]},
+    ],
+}
+
+
+def test_a_manifest_becomes_a_picture(tmp_path: Path) -> None:
+    assert arena_tensors(MANIFEST) == [Tensor("x", "input", 8, 16, 0, 1), Tensor("fc.e", "error", 0, 8, 1, 2)]
+    assert [call.label for call in arena_calls(MANIFEST)] == ["fc", "fc error", "fc update"]
+    assert arena_budget(MANIFEST, 1000) == 1000 - 126
+    draw_manifest(tmp_path / "a.svg", MANIFEST, ram_bytes=1000)
+    draw_manifest(tmp_path / "b.svg", MANIFEST, ram_bytes=1000)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
