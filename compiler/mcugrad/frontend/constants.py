@@ -11,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from mcugrad.errors import McugradError
 from mcugrad.frontend.graph import Array, Graph, Node, fail
+from mcugrad.frontend.window import infer_shapes
 
 # What exporters compute shapes and limits with; on activations most of these are refused (support.py).
 FOLDABLE = {
@@ -22,6 +23,19 @@ FOLDABLE = {
 }  # fmt: skip
 # A folded constant larger than this would not fit any target; it also bounds the memory that folding takes.
 _MAX_ELEMENTS = 1 << 24
+
+
+def resolve_constants(graph: Graph, *, strict: bool = True) -> None:
+    """Infers shapes and folds constants until neither finds more; each may be what the other waits for.
+
+    `strict` demands that all shapes fit together. Raises McugradError.
+    """
+    count = -1
+    while count != len(graph.nodes):
+        count = len(graph.nodes)
+        infer_shapes(graph, strict=False)
+        fold_constants(graph)
+    infer_shapes(graph, strict=strict)
 
 
 def fold_constants(graph: Graph) -> None:

@@ -54,9 +54,10 @@ def load_npz(path: str | Path, model: onnx.ModelProto, *, labels: bool = True, c
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise McugradError(f"{path} holds one array; save x and y with numpy.savez")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise McugradError(f"{path} holds one array; save x and y with numpy.savez")
+        with loaded as file:
             missing = [key for key in keys if key not in file.files]
             if missing:
                 raise McugradError(

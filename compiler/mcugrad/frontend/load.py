@@ -8,12 +8,11 @@ import onnx
 import onnx.inliner
 
 from mcugrad.errors import McugradError
-from mcugrad.frontend.constants import fold_constants
+from mcugrad.frontend.constants import resolve_constants
 from mcugrad.frontend.external import read_proto
 from mcugrad.frontend.graph import Graph, from_model, to_model
 from mcugrad.frontend.qoperator import convert_qoperators, is_qoperator
 from mcugrad.frontend.support import known, problems
-from mcugrad.frontend.window import infer_shapes
 
 MIN_OPSET = 11
 _MAX_NODES = 20_000
@@ -52,14 +51,12 @@ def _load_graph(path: Path, *, lenient: bool) -> Graph:
     strange = [n for n in graph.nodes if not known(n) and not is_qoperator(n)]
     if strange and not lenient:
         check_operators(graph)
-    if not strange:
-        _run_checker(model, path)
     check_interface(graph)
     set_batch(graph)
+    if not strange:
+        _run_checker(model, path)
     convert_qoperators(graph)
-    infer_shapes(graph, strict=not strange)
-    fold_constants(graph)
-    infer_shapes(graph, strict=not strange)
+    resolve_constants(graph, strict=not strange)
     if not lenient:
         check_operators(graph)
         _check_static(graph)

@@ -8,14 +8,13 @@ import onnx
 from mcugrad.errors import McugradError
 from mcugrad.frontend import fuse, layout
 from mcugrad.frontend.annotate import strip_qdq
-from mcugrad.frontend.constants import fold_constants
+from mcugrad.frontend.constants import resolve_constants
 from mcugrad.frontend.dialect import to_dialect
 from mcugrad.frontend.emit_qdq import emit_qdq, fold_clips, leave_input_layout_in_float
 from mcugrad.frontend.finish import finish
 from mcugrad.frontend.graph import Graph, fail, from_model, infer, to_model
 from mcugrad.frontend.load import check_operators
 from mcugrad.frontend.qoperator import convert_qoperators
-from mcugrad.frontend.window import infer_shapes
 
 _RULES = (
     fuse.fold_affine,
@@ -44,9 +43,7 @@ def canonical_graph(model: onnx.ModelProto) -> Graph:
     """The model in the internal forms of dialect.py, fully rewritten. Raises McugradError."""
     graph = from_model(model)
     convert_qoperators(graph)
-    infer_shapes(graph)
-    fold_constants(graph)
-    infer_shapes(graph)
+    resolve_constants(graph)
     check_operators(graph)
     strip_qdq(graph)
     to_dialect(graph)

@@ -115,6 +115,13 @@ def _same_shapes(graph: Graph, node: Node) -> tuple[str, str] | None:
     return f"it broadcasts {shapes[0]} with {shapes[1]}", "make both operands the same shape"
 
 
+def _same_size(graph: Graph, node: Node) -> tuple[str, str] | None:
+    before, after = (graph.shapes.get(name) for name in (node.inputs[0], node.outputs[0]))
+    if before is None or after is None or math.prod(before) == math.prod(after):
+        return None
+    return f"it makes {after} of {before}, with batch 1", "export the model with batch 1 or a dynamic batch"
+
+
 def _not_batch(graph: Graph, node: Node) -> tuple[str, str] | None:
     rank = len(graph.shapes.get(node.outputs[0], ()))
     if rank > 1 and node.attrs.get("axis", 1) in (0, -rank):
@@ -163,7 +170,7 @@ _OPERATORS: dict[str, tuple[Rule, ...]] = {
     "GlobalMaxPool": (_rank(3, 4),),
     "ReduceMean": (_AXES,),
     "Flatten": (),
-    "Reshape": (_constant_input(1, "target shape"),),
+    "Reshape": (_constant_input(1, "target shape"), _same_size),
     "Squeeze": (_AXES,),
     "Unsqueeze": (_AXES,),
     "Transpose": (),
