@@ -98,6 +98,8 @@ def _pads(graph: Graph, node: Node, attrs: dict[str, list[int]]) -> list[int]:
         return pads
     if mode == "VALID":
         return [0] * (2 * rank)
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise fail(node, f"auto_pad is '{mode}', which ONNX does not know", "export the model again")
     begins, ends = [], []
     for axis, size in enumerate(graph.shapes[node.inputs[0]][2:]):
         stride = attrs["strides"][axis]
