@@ -19,6 +19,8 @@ _UNARY = {
     "QLinearSoftmax": "Softmax",
 }
 _OTHER = {"QLinearConv", "QGemm", "QLinearConcat"}
+# Operators of ONNX itself that keep int8 values on their grid.
+_KEEP_GRID = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Identity"}
 _NOT_ONNX = ("channels_last", "opset")
 
 
@@ -43,6 +45,27 @@ def convert_qoperators(graph: Graph) -> None:
             node.domain = ""
         elif is_qoperator(node):
             _Rewriter(graph, node).run()
+        elif node.op == "Pad" and not node.domain:
+            _convert_pad(graph, node)
+
+
+def _convert_pad(graph: Graph, node: Node) -> None:
+    """A Pad of integers fills with an integer, 0 if it names none; between Q and DQ it fills with the real number."""
+    makers, source = graph.producers(), graph.producers().get(node.inputs[0])
+    while source is not None and source.op in _KEEP_GRID:
+        source = makers.get(source.inputs[0])
+    if source is None or source.op != "QuantizeLinear" or node.attrs.get("mode", "constant") != "constant":
+        return
+    scale, zero = (graph.consts.get(source.input(i), np.zeros((), np.uint8)) for i in (1, 2))
+    value = graph.consts.get(node.input(2), np.zeros((), zero.dtype))
+    if scale.size != 1 or zero.size != 1 or value.size != 1:
+        return
+    count = float(value.reshape(())) - float(zero.reshape(()))
+    real = graph.add_const(f"{node.output}_value", np.array(np.float32(count) * scale.reshape(()), np.float32))
+    rewriter = _Rewriter(graph, node)
+    x = rewriter.dequantize([node.inputs[0], source.inputs[1], source.input(2)])
+    rewriter.emit("Pad", [x, node.inputs[1], real, *node.inputs[3:]], source.inputs[1:])
+    graph.replace(node, rewriter.new)
 
 
 class _Rewriter:
@@ -62,36 +85,36 @@ class _Rewriter:
             self._gemm()
         elif self.node.op == "QLinearConcat":
             triples = [self.node.inputs[i : i + 3] for i in range(2, len(self.node.inputs), 3)]
-            self._emit("Concat", [self._dequantize(t) for t in triples], self.node.inputs[:2])
+            self.emit("Concat", [self.dequantize(t) for t in triples], self.node.inputs[:2])
         elif self.node.op in _SIMPLE:
             op, count = _SIMPLE[self.node.op]
             matmul = self.node.op == "QLinearMatMul"
-            inputs = [self._dequantize(self._triple(3 * i), axis=1 if matmul and i else None) for i in range(count)]
-            self._emit(op, inputs, self.node.inputs[3 * count :])
+            inputs = [self.dequantize(self._triple(3 * i), axis=1 if matmul and i else None) for i in range(count)]
+            self.emit(op, inputs, self.node.inputs[3 * count :])
         else:
             if self.node.op == "QLinearSoftmax" and self.node.attrs.get("opset", 13) < 13:
                 raise fail(self.node, "it has the meaning of an opset below 13", "quantise the float model again")
-            self._emit(_UNARY[self.node.op], [self._dequantize(self._triple(0))], self.node.inputs[3:])
+            self.emit(_UNARY[self.node.op], [self.dequantize(self._triple(0))], self.node.inputs[3:])
         self.graph.replace(self.node, self.new)
 
     def _triple(self, at: int) -> list[str]:
         return [self.node.input(at), self.node.input(at + 1), self.node.input(at + 2)]
 
     def _conv(self) -> None:
-        x, w = self._dequantize(self._triple(0)), self._dequantize(self._triple(3), axis=0)
+        x, w = self.dequantize(self._triple(0)), self.dequantize(self._triple(3), axis=0)
         inputs = [x, w]
         if self.node.input(8):
             inputs.append(self._bias(self.node.input(8), self.node.input(1), self.node.input(4)))
-        self._emit("Conv", inputs, self.node.inputs[6:8])
+        self.emit("Conv", inputs, self.node.inputs[6:8])
 
     def _gemm(self) -> None:
         axis = 0 if self.node.attrs.get("transB", 0) else 1
-        inputs = [self._dequantize(self._triple(0)), self._dequantize(self._triple(3), axis=axis)]
+        inputs = [self.dequantize(self._triple(0)), self.dequantize(self._triple(3), axis=axis)]
         if self.node.input(6):
             alpha = float(self.attrs.get("alpha", 1.0))
             # QGemm scales (a*b + c) by alpha * a_scale * b_scale; Gemm's own alpha does not reach c.
             inputs.append(self._bias(self.node.input(6), self.node.input(1), self.node.input(4), alpha))
-        self._emit("Gemm", inputs, self.node.inputs[7:])
+        self.emit("Gemm", inputs, self.node.inputs[7:])
 
     def _bias(self, name: str, x_scale: str, w_scale: str, alpha: float = 1.0) -> str:
         """int32 biases count in units of x_scale * w_scale; that scale becomes a constant of its own."""
@@ -103,9 +126,9 @@ class _Rewriter:
         graph.consts[name] = graph.consts[name].reshape(-1)
         graph.shapes[name] = graph.consts[name].shape
         scale_name = graph.add_const(f"{name}_scale", np.array(scale))
-        return self._dequantize([name, scale_name, ""], axis=0)
+        return self.dequantize([name, scale_name, ""], axis=0)
 
-    def _dequantize(self, triple: list[str], axis: int | None = None) -> str:
+    def dequantize(self, triple: list[str], axis: int | None = None) -> str:
         graph = self.graph
         triple = [triple[0], self._vector(triple[1]), self._vector(triple[2])]
         name = graph.new_name(f"{triple[0]}_{self.node.name}_real")
@@ -128,7 +151,7 @@ class _Rewriter:
             return name
         return self.graph.add_const(name, value.reshape(-1) if value.size > 1 else value.reshape(()))
 
-    def _emit(self, op: str, inputs: list[str], out: list[str]) -> None:
+    def emit(self, op: str, inputs: list[str], out: list[str]) -> None:
         graph, node = self.graph, self.node
         if not out or not out[0]:  # QGemm without output scale leaves float
             self.new.append(Node(op, node.name, inputs, node.outputs, self.attrs))
