@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any
 
 import typer
@@ -47,7 +48,12 @@ BOARD = "mps2-an386"
 PARALLEL = 2  # emulated boards at a time
 _PATIENCE = 600.0  # seconds after which an emulated run counts as hung; it takes about ten
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,11 @@ def main(
     chosen = tuple(dict.fromkeys(subject or data.UNSEEN_SUBJECTS))
     if unknown := [s for s in chosen if s not in data.UNSEEN_SUBJECTS]:
         raise McugradError(f"the network has trained on subject {unknown[0]}: --subject is 2 or 10")
-    holds = run(Plan(chosen, tuple(range(seeds)), epochs, output), Console())
+    try:
+        holds = run(Plan(chosen, tuple(range(seeds)), epochs, output), Console())
+    except KeyboardInterrupt:  # caught here because typer would end without a word
+        print("demo: interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
     raise typer.Exit(0 if holds else 1)
 
 
@@ -212,8 +222,8 @@ def train_in_float32(plan: Plan, watches: Sequence[Watch], console: Console) -> 
             runs = []
             for seed in plan.seeds:
                 runs.append(_float32(plan, one, seed))
-                after = " ".join(f"{run.accuracy_after:.1%}" for run in runs)
-                bars.update(task, advance=1, note=f"{runs[0].accuracy_before:.1%} -> {after}")
+                after = fmean(run.accuracy_after for run in runs)
+                bars.update(task, advance=1, note=f"{runs[0].accuracy_before:.1%} -> {after:.1%}, mean so far")
             results.append(tuple(runs))
     return results
 
@@ -358,15 +368,12 @@ class _DeviceBar:
 
 
 def entry() -> None:
-    """An error is one sentence and exit code 2, an interrupt exit code 130."""
+    """An error is one sentence and exit code 2."""
     try:
         app()
     except (McugradError, data.DataError) as problem:
         print(f"demo: error: {problem}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("demo: interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":
