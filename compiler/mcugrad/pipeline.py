@@ -75,8 +75,7 @@ def compile_file(source: Path, folder: Path, options: Options, command: Sequence
     compiled = compile_model(model, scheme, options.loss)
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
     project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
-    kernels = sum(name.endswith(".c") for name in project.files) - 2
-    budget = predict(compiled.program, board, project.layout.struct_bytes, project.constant_bytes, kernels)
+    budget = predict(compiled.program, board, project.layout.struct_bytes, project.constant_bytes, project.files)
     check(compiled.program, board, budget)
     facts = {
         "board": board.name,
@@ -138,13 +137,15 @@ def wants_float_head(scheme: str | Scheme, loss: str) -> bool:
     return loss == "cross_entropy" if head is True else head == "float32"
 
 
-def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy") -> Compiled:
+def compile_model(
+    model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, fuse: bool = True
+) -> Compiled:
     """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit."""
     from mcugrad.plan import plan
 
     selection = resolve(scheme, model)
     step = training_step(model, selection, loss) if selection.names else None
-    return Compiled(model, selection, step, plan(model, step))
+    return Compiled(model, selection, step, plan(model, step, fuse=fuse))
 
 
 def training_step(model: Model, selection: Selection, loss: str = "cross_entropy") -> TrainingStep:

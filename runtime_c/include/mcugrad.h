@@ -64,6 +64,17 @@ void mg_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *
 /* The same for groups == in_c, out_c a multiple of in_c. */
 void mg_depthwise_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                             const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
+/* What a convolution multiplies, adds and requantises with; see mg_conv2d_s8. */
+typedef struct {
+    const int8_t *w;
+    const int32_t *bias;
+    const float *scale;
+} mg_weights_t;
+/* mg_conv2d_s8 (groups == 1) followed by mg_depthwise_conv2d_s8, one channel at a time: the same bits, and of the tensor
+ * between them only one channel exists, in `plane` (conv->out_h * conv->out_w elements). */
+void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwise, const int8_t *restrict x,
+                            const mg_weights_t *first, const mg_weights_t *second, int8_t *restrict plane,
+                            int8_t *restrict y);
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
 void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);

@@ -52,7 +52,7 @@ OTHERS: list[tuple[Build, dict[str, Any]]] = [
 ]
 SCHEMED: list[tuple[str, Build, dict[str, Any], str]] = [  # scheme, network, its arguments, board
     ("mcunet-49kb", mcunet, {"classes": 10}, "mps2-an386"),
-    ("mobilenetv2-w0.35", mobilenetv2, {"classes": 10}, "host"),
+    ("mobilenetv2-w0.35", mobilenetv2, {"classes": 10}, "mps2-an386"),
     ("proxylessnas-w0.3", proxylessnas, {"classes": 10}, "mps2-an386"),
     ("vww", mobilenetv1, {}, "mps2-an386"),
     ("kws", ds_cnn, {}, "mps2-an386"),

@@ -159,11 +159,16 @@ class Printer:
 
     def _descriptor(self, struct: Struct) -> str:
         text = ", ".join(f".{name} = {self._field(value)}" for name, value in struct.fields)
+        if any(isinstance(v, Ref) and not self._is_constant(v) for _, v in struct.fields):
+            return f"({struct.type}){{{text}}}"
         key = f"static const {struct.type} @ = {{{text}}};"
         if key not in self.descriptors:
             stem = struct.type.removeprefix("mg_").removesuffix("_t")
             self.descriptors[key] = f"{stem}_{len(self.descriptors)}"
         return self.descriptors[key]
+
+    def _is_constant(self, ref: Ref) -> bool:
+        return self.program.buffers[self.program.root(ref.buffer)].kind is Kind.CONST
 
     def _field(self, value: int | float | tuple[int, ...] | Ref | Null) -> str:
         if isinstance(value, tuple):

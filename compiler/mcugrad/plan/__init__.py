@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mcugrad.plan.arena import Buffer as Interval
 from mcugrad.plan.arena import pack
+from mcugrad.plan.fuse import fuse_depthwise
 from mcugrad.plan.inplace import merge_inplace
 from mcugrad.plan.schedule import schedule
 from mcugrad.program import Program
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from mcugrad.passes.quantize_errors import TrainingStep
 
 
-def plan(model: Model, step: TrainingStep | None) -> Program:
-    """Lower, order and place. `step` is None for a model that does not train."""
+def plan(model: Model, step: TrainingStep | None, *, fuse: bool = True) -> Program:
+    """Lower, order and place. No `step`: a model that does not train. Without `fuse` every layer has its call."""
     from mcugrad.plan.lower import lower_forward, lower_step
 
     program = lower_forward(model) if step is None else lower_step(model, step)
-    return place(merge_inplace(schedule(program)))
+    fused = fuse_depthwise(program) if fuse else program
+    return place(merge_inplace(schedule(fused)))
 
 
 def place(program: Program) -> Program:
