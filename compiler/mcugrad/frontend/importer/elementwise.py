@@ -11,8 +11,8 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.values import Logits, Pending, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input, ratio
-from mcugrad.frontend.values import Logits, Pending, Value
 from mcugrad.graph import Grid
 from mcugrad.ops.operator import shape
 

@@ -10,8 +10,8 @@ import onnx
 from tvm import relax
 
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.values import Array, Logits, Pending, Quantized, Sample, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input
-from mcugrad.frontend.values import Array, Logits, Pending, Quantized, Sample, Value
 from mcugrad.graph import Grid
 from mcugrad.ops.operator import Type
 

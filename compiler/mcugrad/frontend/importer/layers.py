@@ -11,9 +11,9 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.values import Array, Logits, Pending, Quantized, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input
-from mcugrad.frontend.values import Array, Logits, Pending, Quantized, Value
-from mcugrad.frontend.windows import conv_attrs
+from mcugrad.frontend.importer.windows import conv_attrs
 from mcugrad.graph import Grid, Role
 from mcugrad.ops.operator import shape
 

@@ -12,9 +12,9 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.values import Logits, Pending, Quantized, Sample, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input, ratio
-from mcugrad.frontend.values import Logits, Pending, Quantized, Sample, Value
-from mcugrad.frontend.windows import pool_attrs
+from mcugrad.frontend.importer.windows import pool_attrs
 from mcugrad.graph import Grid
 from mcugrad.ops.operator import shape
 

@@ -12,8 +12,8 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
-from mcugrad.frontend.head import head_node
-from mcugrad.frontend.values import Array, Logits, Pending, Quantized, Sample, Value
+from mcugrad.frontend.importer.head import head_node
+from mcugrad.frontend.importer.values import Array, Logits, Pending, Quantized, Sample, Value
 from mcugrad.graph import Grid, Model, Parameter, Role
 from mcugrad.ops.operator import Type, shape
 
