@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ def _conv(
     outputs: int,
     kernel: int | tuple[int, int],
     group: int = 1,
-    **attrs: object,
+    **attrs: Any,
 ) -> str:
     size = (kernel, kernel) if isinstance(kernel, int) else kernel
     fan_in = inputs // group * size[0] * size[1]
