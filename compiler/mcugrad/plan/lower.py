@@ -239,7 +239,9 @@ class Lowering:
         self._names[var] = self._add(Buffer("loss", "float32", (), Kind.ARGUMENT))
 
     def unit(self, var: relax.Var, value: relax.Var) -> None:
-        """The scalar G."""
+        """The scalar G, where an error has a scale to predict: float32 errors have none."""
+        if not self._ratio_order:
+            return
         name = self.name(value)
         self.unit_name = self._names[var] = self._add(Buffer("unit", "float32", (1,), Kind.ARGUMENT))
         args = (Ref(name), Value(self.buffers[name].elements))
