@@ -13,14 +13,16 @@ from mcugrad.emit.c_source import Printer, number, table, wrap
 from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.graph import Model
-from mcugrad.program import Buffer, Kind, Program, Ref
+from mcugrad.plan.code_size import constant_bytes
+from mcugrad.program import Buffer, Kind, Program, Ref, Struct
 
 TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
 
 
 @dataclass(frozen=True)
 class Project:
-    """Everything emission decides: text of the files without the manifest, and the layout the manifest reports."""
+    """Everything emission decides: text of the files without the manifest, the layout that the manifest reports, and
+    the bytes of flash that constants and descriptors take."""
 
     files: dict[str, str]
     layout: Layout
@@ -58,7 +60,8 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
     files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
-    return Project(files, layout, sum(used))
+    descriptors = dict.fromkeys(a for call in program.calls for a in call.args if isinstance(a, Struct))
+    return Project(files, layout, constant_bytes(used, descriptors))
 
 
 def _environment() -> jinja2.Environment:

@@ -1,25 +1,22 @@
-"""What a program needs of a board, and whether that fits: SRAM to the byte, flash as constants plus measured code."""
+"""What a program needs of a board, and whether that fits: SRAM to the byte, flash within a tenth above the truth."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mcugrad.errors import McugradError
 from mcugrad.plan.arena import Buffer, peak
+from mcugrad.plan.code_size import code_bytes
 from mcugrad.program import Program
 from mcugrad.simulate.board import Board
 from mcugrad.simulate.footprint import static_bytes
-
-KERNEL_CODE = 900  # bytes of Thumb-2 code a kernel takes at most, on average (tests/bench)
-SESSION_CODE = 6500  # start-up, session and the C library's memory functions
-CALL_CODE = 64  # one emitted call with its arguments
-DESCRIPTOR_BYTES = 80
 
 
 @dataclass(frozen=True)
 class Budget:
     """Predicted bytes. `static` = .data + .bss of the firmware, exact; `stack` is the board's reserve; `flash` is an
-    estimate: constants are exact, code is a bound by the number of kernels and calls."""
+    upper bound: constants are exact, code is `code_size.code_bytes`."""
 
     arena: int
     model: int
@@ -37,14 +34,14 @@ class Budget:
         return self.constants + self.code
 
 
-def predict(program: Program, board: Board, struct_bytes: int, constant_bytes: int, kernels: int) -> Budget:
-    """The needs of `program`; `struct_bytes` is sizeof(<name>_t)."""
+def predict(program: Program, board: Board, struct_bytes: int, constants: int, files: Iterable[str]) -> Budget:
+    """The needs of `program`; `struct_bytes` is sizeof(<name>_t), `files` what its folder holds."""
     output = program.buffers[program.output].elements
     target = program.buffers[program.label] if program.label is not None else None
     values = target.elements if target is not None and target.dtype == "float32" else 0
-    code = SESSION_CODE + kernels * KERNEL_CODE + len(program.calls) * (CALL_CODE + DESCRIPTOR_BYTES)
+    code = code_bytes(program, files, board.name)
     static = static_bytes(struct_bytes, output, values)
-    return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constant_bytes, code)
+    return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constants, code)
 
 
 def check(program: Program, board: Board, budget: Budget) -> None:

@@ -26,9 +26,9 @@ from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.stack import read_stack_usage, stack_bound
 from mcugrad.simulate.toolchain import Compiler, find_compiler, tool_version
 
-_DIALECT = ("-std=c11", "-ffp-contract=off", "-fno-fast-math")
+DIALECT = ("-std=c11", "-ffp-contract=off", "-fno-fast-math")
 _WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror")
-_BARE = (
+BARE = (
     "-ffunction-sections",
     "-fdata-sections",
     "-fno-common",
@@ -187,7 +187,7 @@ def _job(
     common = targets_dir() / "common"
     folders = (*includes, common)
     headers = [path for folder in folders for path in sorted(folder.glob("*.h"))]
-    flags = (*_DIALECT, *_WARNINGS, *board.cpu_flags, *flags, *(_SANITIZERS if sanitize else ()))
+    flags = (*DIALECT, *_WARNINGS, *board.cpu_flags, *flags, *(_SANITIZERS if sanitize else ()))
     include_flags = tuple(f"-I{folder.resolve()}" for folder in folders)
     if board.native or board.timer is None:
         return _Job(tuple(sources), tuple(headers), board, compiler, flags + include_flags, (), 0)
@@ -197,7 +197,7 @@ def _job(
         (*headers, script, common / "sections.ld"),
         board,
         compiler,
-        (*flags, *_BARE, "-fstack-usage", f"-DMG_TIMER_BASE={board.timer.base:#x}u", *include_flags),
+        (*flags, *BARE, "-fstack-usage", f"-DMG_TIMER_BASE={board.timer.base:#x}u", *include_flags),
         (
             *("-nostartfiles", "-nodefaultlibs", f"-L{common}", "-T", str(script)),
             f"-Wl,--defsym=__stack_reserve={board.stack_reserve}",

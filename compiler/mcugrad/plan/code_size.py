@@ -1,0 +1,77 @@
+"""Flash before anything is compiled: constants by arithmetic, code from what runtime_c/code_size.json measured.
+
+The files of the runtime, the functions of libgcc they call, and start-up and session are known to the byte; the emitted
+calls are bounded by their arguments. The sum is not below what the linker reports, and within a tenth above it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from mcugrad.errors import McugradError
+from mcugrad.program import KernelCall, Program, Rate, Store, Struct
+from mcugrad.resources import runtime_dir
+
+TABLE = "code_size.json"
+_FUNCTIONS = {False: 128, True: 480}  # init, input, predict; with plan and train_step when the model trains
+_FACTORY = 24  # one memcpy of factory weights
+_CALL, _ARGUMENT, _ON_STACK = 6, 8, 4  # branch; address or number with its literal; the fifth argument and later
+_STORE, _STORE_FIELD, _SCALE = 32, 8, 48  # mg_store_t on the stack, one of its fields, the predict/observe loop
+_SLACK = 64  # alignment between sections
+
+
+def constant_bytes(sizes: Iterable[int], structs: Iterable[Struct]) -> int:
+    """Flash of arrays of these bytes and of these descriptors; everything starts at a word."""
+    words = sum(len(v) if isinstance(v, tuple) else 1 for s in structs for _, v in s.fields)
+    return sum((size + 3) // 4 * 4 for size in sizes) + 4 * words
+
+
+def code_bytes(program: Program, files: Iterable[str], board: str) -> int:
+    """A bound on code, and constants inside it, of the firmware: `files` are the runtime's that it is built from."""
+    table = load_table()
+    sizes = table["boards"].get(board) or max(table["boards"].values(), key=lambda b: sum(b["files"].values()))
+    kernels = [name for name in files if name in sizes["files"]]
+    library = {need for name in kernels for need in table["needs"].get(name, ())}
+    fixed = sizes["firmware"][_variant(program)] + sum(sizes["library"][name] for name in library)
+    return int(fixed + sum(sizes["files"][name] for name in kernels) + model_bytes(program) + _SLACK)
+
+
+def model_bytes(program: Program) -> int:
+    """A bound on the code of <name>.c."""
+    trains = program.loss is not None
+    factory = sum(v is not None and bool(v.any()) for v in (program.buffers[n].value for n in program.state))
+    calls = sum(_call(program, c) for c in program.calls)
+    return _FUNCTIONS[trains] + _FACTORY * factory + calls
+
+
+def _variant(program: Program) -> str:
+    if program.loss is None:
+        return "none"
+    assert program.label is not None
+    return "target" if program.buffers[program.label].dtype == "float32" else "label"
+
+
+def _call(program: Program, call: KernelCall) -> int:
+    plain = [a for a in call.args if not isinstance(a, Store)]
+    size = _CALL + _ARGUMENT * len(plain) + _ON_STACK * max(0, len(call.args) - 4)
+    size += sum(_ARGUMENT for a in plain if isinstance(a, Rate))  # two factors and their product
+    store = call.store
+    if store is None:
+        return size
+    fields = [store.base, store.skip, store.mult, store.mask]
+    scaled = store.out in program.ratios
+    return size + _STORE + _STORE_FIELD * (3 + 2 * sum(f is not None for f in fields)) + _SCALE * scaled
+
+
+@cache
+def load_table() -> dict[str, Any]:
+    """What `python -m tests.bench.code_size` measured. Raises McugradError when it is missing."""
+    path = runtime_dir() / TABLE
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise McugradError(f"{path} is missing or damaged: install mcugrad again") from problem
+    return table
