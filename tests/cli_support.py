@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from frontend_graphs import Builder
 
+from frontend_graphs import Builder
 from mcugrad import cli
 
 CLASSES = 3

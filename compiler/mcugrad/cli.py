@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
@@ -101,7 +101,9 @@ def compile(
     classes: Annotated[
         int | None, typer.Option("--classes", metavar="N", min=1, help="replace the classifier by a fresh one")
     ] = None,
-    loss: Annotated[Loss, typer.Option("--loss", metavar="cross_entropy|mse", help="what training minimises")] = Loss.cross_entropy,
+    loss: Annotated[
+        Loss, typer.Option("--loss", metavar="cross_entropy|mse", help="what training minimises")
+    ] = Loss.cross_entropy,
 ) -> None:
     """Compile a model to C that infers and trains it."""
     from mcugrad.commands.compile import compile_command
@@ -120,8 +122,12 @@ def run(
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="passes over the training samples")] = 5,
     lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="learning rate at the start")] = 0.003,
-    schedule: Annotated[Schedule, typer.Option("--schedule", metavar="cosine|linear|constant", help="how the rate falls")] = Schedule.cosine,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")] = 0,
+    schedule: Annotated[
+        Schedule, typer.Option("--schedule", metavar="cosine|linear|constant", help="how the rate falls")
+    ] = Schedule.cosine,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")
+    ] = 0,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="W.npz", help="trained weights (default: a new file in DIR)")
     ] = None,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+
 from cli_support import Terminal, network, nothing_written, terminal, write_model, write_samples
 from frontend_graphs import Builder
 
@@ -33,7 +34,7 @@ def _refused(terminal: Terminal, model: Path, *more: str | Path) -> str:
 
 # ---- the model ------------------------------------------------------------------------------------------------------
 def _broken(kind: str) -> bytes:
-    whole = network().SerializeToString()
+    whole: bytes = network().SerializeToString()
     return {
         "empty": b"",
         "truncated": whole[: len(whole) // 2],
@@ -48,7 +49,11 @@ def _broken(kind: str) -> bytes:
 def test_no_onnx_file(terminal: Terminal, tmp_path: Path, calib: Path, command: str, kind: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(_broken(kind))
-    more = {"inspect": [], "quantize": ["--data", calib, "-o", "q.onnx"], "compile": ["--data", calib, "-o", "out"]}
+    more: dict[str, list[str | Path]] = {
+        "inspect": [],
+        "quantize": ["--data", calib, "-o", "q.onnx"],
+        "compile": ["--data", calib, "-o", "out"],
+    }
     sentence = terminal.refuses(command, path, *more[command])
     assert "model.onnx is not a" in sentence
     assert re.search("truncated|no operators|export it again", sentence)
@@ -64,8 +69,8 @@ def test_unknown_operator(terminal: Terminal, tmp_path: Path, calib: Path) -> No
     path = write_model(tmp_path / "model.onnx", network(last="Sigmoid"))
     sentence = _refused(terminal, path, "--data", calib)
     assert sentence == (
-        "node 'stem.act' (Sigmoid): operator Sigmoid is not supported; use Relu, or Clip, in its place and train the model "
-        "with it"
+        "node 'stem.act' (Sigmoid): operator Sigmoid is not supported; use Relu, or Clip, in its place and train the "
+        "model with it"
     )
 
 
@@ -281,7 +286,9 @@ def test_words(terminal: Terminal, words: list[str], reason: str) -> None:
 @pytest.mark.parametrize("command", ["inspect", "quantize", "compile", "run", "bench"])
 def test_help_fits_a_terminal(terminal: Terminal, command: str) -> None:
     text = terminal.succeeds(command, "-h")
-    assert text.startswith(f"Usage: mcugrad {command} [OPTIONS] {'DIR' if command in ('run', 'bench') else 'MODEL.onnx'}\n")
+    assert text.startswith(
+        f"Usage: mcugrad {command} [OPTIONS] {'DIR' if command in ('run', 'bench') else 'MODEL.onnx'}\n"
+    )
     assert max(map(len, text.splitlines())) <= 80
     assert "<path>" not in text
     overview = terminal.succeeds("-h")

@@ -94,7 +94,9 @@ def _records(manifest: dict[str, Any], options: RunOptions) -> tuple[Records | N
     if options.train is None and options.test is None:
         raise McugradError("nothing to do: give --train T.npz, --test E.npz or both")
     if options.train is not None and manifest["loss"] is None:
-        raise McugradError("the model was compiled without training: compile it with --train all, head, biases or a TOML")
+        raise McugradError(
+            "the model was compiled without training: compile it with --train all, head, biases or a TOML"
+        )
     if options.save is not None and options.train is None:
         raise McugradError("--save keeps what was learned, and nothing is trained: give --train T.npz, or leave it out")
     if not 0.0 < options.lr < float("inf"):
@@ -104,9 +106,7 @@ def _records(manifest: dict[str, Any], options: RunOptions) -> tuple[Records | N
     return train, test
 
 
-def _session(
-    manifest: dict[str, Any], options: RunOptions, train: Records | None, test: Records | None
-) -> Session:
+def _session(manifest: dict[str, Any], options: RunOptions, train: Records | None, test: Records | None) -> Session:
     from mcugrad.simulate.session import Mode, Records, Schedule, Session
 
     outputs = int(np.prod(manifest["output"]["shape"]))
@@ -164,7 +164,9 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
         share, before = result.correct_after / len(test), result.correct_before / len(test)
         lines.append(f"accuracy: {before:.1%} -> {share:.1%}" if trained else f"accuracy: {share:.1%}")
     if trained:
-        lines.append(f"saturated: {result.saturated_weights} weights, {result.clipped_errors} error elements in all steps")
+        lines.append(
+            f"saturated: {result.saturated_weights} weights, {result.clipped_errors} error elements in all steps"
+        )
         if result.not_finite:
             lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
     return lines

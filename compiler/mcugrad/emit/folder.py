@@ -22,7 +22,8 @@ def check_folder(folder: Path) -> None:
         raise McugradError(f"{folder.parent} does not exist: create it, or give -o another folder")
     if folder.is_dir() and any(folder.iterdir()) and generated_files(folder) is None:
         raise McugradError(
-            f"{folder} holds files that mcugrad did not write (no {MANIFEST} of ours): give -o another folder, or empty it"
+            f"{folder} holds files that mcugrad did not write (no {MANIFEST} of ours): give -o another folder, or "
+            "empty it"
         )
 
 
@@ -46,7 +47,9 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     old = (generated_files(folder) or set()) if there else set()
     taken = sorted(name for name in set(files) - old if (folder / name).exists())
     if taken:
-        raise McugradError(f"{folder / taken[0]} is not mcugrad's, and that name is needed: move it away, or give -o another folder")
+        raise McugradError(
+            f"{folder / taken[0]} is not mcugrad's, and that name is needed: move it away, or give -o another folder"
+        )
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder if there else folder.parent))
     try:
         for name, text in files.items():
