@@ -1,0 +1,1 @@
+"""Program in, folder of C out: see README.md."""

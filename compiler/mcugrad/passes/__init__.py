@@ -1,0 +1,1 @@
+"""Relax function in, Relax function out: see README.md."""
