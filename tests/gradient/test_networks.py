@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import relax
 
-from gradient_check import Emit, check_gradients, check_loss_gradients
+from gradient_check import Build, Emit, check_gradients, check_loss_gradients
 from mcugrad import ops
 
 Array = npt.NDArray[Any]
@@ -29,26 +29,28 @@ WINDOW = {"kernel": [3, 3], "stride": [1, 1], "dilation": [1, 1], "pads": [1, 1,
 @given(st.integers(1, 20), st.integers(2, 9), st.sampled_from([0.004, 0.05]), st.integers(-128, 127), st.data(), seeds)
 def test_head_and_cross_entropy(n: int, classes: int, scale: float, zero: int, data: st.DataObject, seed: int) -> None:
     label = np.array([data.draw(st.integers(0, classes - 1), "label")], np.int32)
-    check_loss_gradients(*_head(n, classes, scale, zero, seed, "cross_entropy", label), seed)
+    check_loss_gradients(_head_on(n, scale, zero), "cross_entropy", label, _values(n, classes, seed), seed)
 
 
 @few
 @given(st.integers(1, 20), st.integers(1, 9), st.sampled_from([0.004, 0.05]), st.integers(-128, 127), seeds)
 def test_head_and_mean_squared_error(n: int, outputs: int, scale: float, zero: int, seed: int) -> None:
     target = np.random.default_rng(seed).standard_normal((1, outputs)).astype(np.float32)
-    check_loss_gradients(*_head(n, outputs, scale, zero, seed, "mse", target), seed)
+    check_loss_gradients(_head_on(n, scale, zero), "mse", target, _values(n, outputs, seed), seed)
 
 
-def _head(n: int, outputs: int, scale: float, zero: int, seed: int, loss: str, target: Array) -> tuple[Any, ...]:
+def _values(n: int, outputs: int, seed: int) -> list[Array]:
     rng = np.random.default_rng(seed)
-    x = rng.integers(-128, 128, (1, n, 1, 1)).astype(np.int8)
     w, b = rng.normal(0, 0.4, (outputs, n)).astype(np.float32), rng.normal(0, 0.4, outputs).astype(np.float32)
+    return [rng.integers(-128, 128, (1, n, 1, 1)).astype(np.int8), w, b]
 
+
+def _head_on(n: int, scale: float, zero: int) -> Build:
     def build(emit: Emit, v: Sequence[relax.Var]) -> relax.Var:
         features = emit(ops.dequantize(v[0], x_scale=scale, x_zero=zero, layer="head"))
         return emit(ops.dense(emit(relax.op.reshape(features, (1, n))), v[1], v[2], layer="head"))
 
-    return build, loss, target, [x, w, b]
+    return build
 
 
 # ---- sums of adjoints ------------------------------------------------------------------------------------------------
