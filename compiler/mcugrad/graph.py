@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -57,7 +58,8 @@ class Model:
 
     x is int8 of `input_shape` on `input_grid`, logits float32 of `output_shape`. `tail` is the Softmax or LogSoftmax
     that ends the ONNX graph ("" when there is none): prediction applies it, the loss does not need it. `input_axes`
-    permutes the user's sample into x (a Transpose of the graph's input).
+    permutes the user's sample into x (a Transpose of the graph's input). `operators` says which ONNX operator each layer
+    is; int8 Gemm, for one, runs as a convolution.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Model:
     output_shape: tuple[int, ...]
     tail: str = ""
     input_axes: tuple[int, ...] | None = None
+    operators: Mapping[str, str] = field(default_factory=dict)
 
     def parameter(self, name: str) -> Parameter:
         return next(p for p in self.parameters if p.name == name)

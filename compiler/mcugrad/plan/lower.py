@@ -188,6 +188,7 @@ class Lowering:
     ) -> None:
         """Append a call. Everything before the loss is forward, the loss and what follows backward."""
         phase: Phase = "backward" if kernel in LOSS_KERNELS or self._backward else "forward"
+        op = self.model.operators.get(layer, op)
         call = KernelCall(kernel, layer, op, tuple(args), tuple(reads), tuple(writes), phase=phase)
         self.calls.append(replace(call, work=work, macs=macs, inplace=inplace, result=result))
 
@@ -226,6 +227,7 @@ class Lowering:
         """An in-place update of a trained parameter, which thereby moves to SRAM."""
         self.buffers[parameter] = replace(self.buffers[parameter], kind=Kind.STATE)
         self._names[var] = parameter
+        op = self.model.operators.get(layer, op)
         call = KernelCall(kernel, layer, op, tuple(args), tuple(reads), (parameter,), phase="backward")
         self.calls.append(replace(call, work="wgrad", macs=macs, returns_saturated=returns_saturated))
 
@@ -358,7 +360,6 @@ class Lowering:
             args=(*call.args, store),
             reads=tuple(reads),
             writes=(store.out,),
-            layer=self.buffers[store.out].layer,
             inplace=tuple((store.out, n) for n in same),
         )
 

@@ -60,7 +60,9 @@ class Walk:
         assert self.sample is not None
         sample, grid, var = self.sample
         parameters = tuple(p for p, _ in self.parameters)
-        return Model(self.name, self.builder.get(), parameters, shape(var), grid, shape(logits), self.tail, sample.axes)
+        names = {n.name: n.op_type for n in self.graph.node if n.op_type not in ("QuantizeLinear", "DequantizeLinear")}
+        module, tail = self.builder.get(), self.tail
+        return Model(self.name, module, parameters, shape(var), grid, shape(logits), tail, sample.axes, names)
 
     def _output(self) -> relax.Expr:
         value = self.values[self.graph.output[0].name]
