@@ -29,7 +29,7 @@ def _mcugrad(*arguments: str | Path) -> None:
 
 
 def startup_seconds(runs: int = 9) -> float:
-    """Median wall time of `mcugrad -h`; DESIGN asks for less than 0.3 s."""
+    """Median wall time of `mcugrad -h`, which should stay below 0.3 s."""
 
     def once() -> float:
         begin = time.perf_counter()

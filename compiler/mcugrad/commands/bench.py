@@ -45,7 +45,7 @@ def bench_command(folder: Path, board_name: str, target: Path | None) -> None:
 
 
 def measure(folder: Path, board: Board) -> dict[str, Any]:
-    """The figures of DESIGN.md's bench JSON, all integers. Samples are random: instructions hardly depend on them."""
+    """What `mcugrad bench --json` writes, all integers. Samples are random: instructions hardly depend on them."""
     from mcugrad.simulate.build import build, read_manifest
 
     manifest = read_manifest(folder)
