@@ -73,7 +73,7 @@ class Store(ctypes.Structure):
     """mg_store_t."""
 
     _fields_ = (
-        *[(name, ctypes.c_void_p) for name in ("out", "skip", "mult", "mask")],
+        *[(name, ctypes.c_void_p) for name in ("out", "skip", "mult", "mask", "mask_bits")],
         *[(name, ctypes.c_float) for name in ("base_scale", "skip_scale", "scale", "inv_scale", "absmax")],
         ("clipped", ctypes.c_uint32),
         *_integers("out_type skip_type mask_min mask_max"),

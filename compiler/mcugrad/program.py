@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-ITEM_BYTES = {"int8": 1, "uint16": 2, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
+ITEM_BYTES = {"int8": 1, "uint8": 1, "uint16": 2, "int16": 2, "int32": 4, "uint32": 4, "float32": 4}
 
 
 class Kind(Enum):
@@ -24,6 +24,7 @@ class Kind(Enum):
 
     INPUT = "input"  # arena: the sample, alive from the first call
     ACTIVATION = "activation"  # arena
+    MASK = "mask"  # arena: one bit an element, where an activation did not saturate
     ERROR = "error"  # arena: gradient of the loss by an activation or accumulator
     VECTOR = "vector"  # arena: a float32 vector of the head or the loss
     CONST = "const"  # flash
@@ -54,7 +55,7 @@ class Buffer:
 
     @property
     def in_arena(self) -> bool:
-        return self.kind in (Kind.INPUT, Kind.ACTIVATION, Kind.ERROR, Kind.VECTOR)
+        return self.kind in (Kind.INPUT, Kind.ACTIVATION, Kind.MASK, Kind.ERROR, Kind.VECTOR)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Store:
     skip: str | None = None
     skip_factor: float = 1.0
     mult: str | None = None
-    mask: str | None = None
+    mask: str | None = None  # an activation, or the packed mask of one
     mask_min: int = -128
     mask_max: int = 127
 

@@ -94,6 +94,9 @@ typedef struct {
 /* v = (float)(x - x_zero) * scale; if (x < x_zero) v = v * alpha; y = clamp(round(v) + y_zero), over a box of x and y.
  * Requantize, Relu, Clip, LeakyRelu, a Concat operand, the inside of Pad. y may be x when the strides agree. */
 void mg_requantize_s8(const mg_requantize_t *g, const mg_box_t *box, const int8_t *x, int8_t *y);
+/* Bit i of bits (bit i % 8 of byte i / 8) says whether min < y[i] < max; (n + 7) / 8 bytes. What the backward needs of an
+ * activation that no weight gradient reads: its straight-through mask, in an eighth of the memory. */
+void mg_mask_bits(const int8_t *restrict y, int32_t n, int32_t min, int32_t max, uint8_t *restrict bits);
 /* n bytes of v (the border of Pad). */
 void mg_fill_s8(int8_t *y, int32_t n, int8_t v);
 
@@ -138,6 +141,7 @@ void mg_dense_update_f32(const float *restrict x, const float *restrict dy, int3
 /* Where and how an error tensor is stored: every backward kernel computes one float per element and hands it over here.
  *   v = acc * base_scale;  if (skip) v += (float)skip[i] * skip_scale;  if (mult) v *= mult[c];
  *   if (mask) v = 0 where the forward output saturated, i.e. unless mask_min < mask[i] < mask_max;
+ *   if (mask_bits) v = 0 where its bit i is clear (mg_mask_bits);
  *   absmax = max(absmax, |v|);  out[i] = v (f32)  or  round(clamp(v * inv_scale, -qmax, qmax)), clipped ones counted.
  * While inv_scale is 0 integers are measured only: absmax is kept, out is not written. out may be skip, of one type. */
 typedef struct {
@@ -145,6 +149,7 @@ typedef struct {
     const void *skip;
     const float *mult;
     const int8_t *mask;
+    const uint8_t *mask_bits;
     float base_scale, skip_scale, scale, inv_scale, absmax;
     uint32_t clipped;
     mg_dtype_t out_type, skip_type;

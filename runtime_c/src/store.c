@@ -29,6 +29,9 @@ void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float
             const int32_t y = k.mask[i];
             v = y > k.mask_min && y < k.mask_max ? v : 0.0f;
         }
+        if (k.mask_bits != NULL) {
+            v = (k.mask_bits[i >> 3] >> (i & 7)) & 1 ? v : 0.0f;
+        }
         const float size = mg_abs_f32(v);
         absmax = size > absmax ? size : absmax;
         if (k.out_type == MG_F32) {

@@ -153,7 +153,9 @@ class Printer:
         if store.mult is not None:
             fields.append(f".mult = {self.pointer(Ref(store.mult))}")
         if store.mask is not None:
-            fields.append(f".mask = {self.pointer(Ref(store.mask))}")
+            packed = self.program.buffers[store.mask].kind is Kind.MASK
+            fields.append(f".mask{'_bits' if packed else ''} = {self.pointer(Ref(store.mask))}")
+        if store.mask is not None and not packed:
             fields += [f".mask_min = {store.mask_min}", f".mask_max = {store.mask_max}"]
         return ", ".join(fields)
 

@@ -16,6 +16,7 @@ BOOKKEEPING = (  # fields of <name>_state_t before the parameters; all 4 bytes
 COUNTERS = (("uint32_t", "clipped_errors"), ("uint32_t", "saturated_weights"))
 C_TYPES = {
     "int8": "int8_t",
+    "uint8": "uint8_t",
     "uint16": "uint16_t",
     "int16": "int16_t",
     "int32": "int32_t",

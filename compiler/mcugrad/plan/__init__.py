@@ -9,6 +9,7 @@ from mcugrad.plan.arena import Buffer as Interval
 from mcugrad.plan.arena import pack
 from mcugrad.plan.fuse import fuse_depthwise
 from mcugrad.plan.inplace import merge_inplace
+from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.schedule import schedule
 from mcugrad.program import Program
 
@@ -23,7 +24,7 @@ def plan(model: Model, step: TrainingStep | None, *, fuse: bool = True) -> Progr
 
     program = lower_forward(model) if step is None else lower_step(model, step)
     fused = fuse_depthwise(program) if fuse else program
-    return place(merge_inplace(schedule(fused)))
+    return place(merge_inplace(schedule(pack_masks(fused))))
 
 
 def place(program: Program) -> Program:

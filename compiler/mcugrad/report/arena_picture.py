@@ -27,6 +27,7 @@ _SHADES = {"forward": "#f3f6fa", "backward": "#fdf3e9"}
 _KINDS = {
     "input": ("#1b7f79", "input"),
     "activation": ("#4c86c6", "activation"),
+    "mask": ("#9fc5e8", "saturation mask"),
     "error": ("#f08a3c", "error"),
     "weight": ("#6a51a3", "weight, state"),
     "vector": ("#d4b13f", "float32 vector"),
