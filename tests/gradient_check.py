@@ -28,7 +28,7 @@ PLACES = 60  # elements of a tensor that are differenced
 
 
 def straight_through(function: relax.Function, points: dict[str, Dual]) -> Dual:
-    """The value that `function` returns, every operator by its straight-through meaning. `points`: by parameter's name."""
+    """What `function` returns, every operator by its straight-through meaning. `points`: by parameter's name."""
     values: dict[relax.Var, Dual] = {p: points[p.name] for p in function.params if p.name in points}
 
     def value(of: relax.Expr) -> Dual:
@@ -39,7 +39,8 @@ def straight_through(function: relax.Function, points: dict[str, Dual]) -> Dual:
             values[var] = values[call]
         elif op_name(call) == "relax.reshape":
             dims = shape(call)
-            values[var] = value(call.args[0]).map(lambda t, dims=dims: t.reshape(dims))
+            x = value(call.args[0])
+            values[var] = Dual(x.q.reshape(dims), x.v.reshape(dims))
         else:
             values[var] = OPERATORS[op_name(call)](*(value(a) for a in call.args), **attributes(call))
     return values[function.body.body]

@@ -76,7 +76,8 @@ def _correlate(x: Array, w: Array, k: dict[str, Any]) -> Array:
     ]
     seen = _taps(x[0], kernel, k, size, 0).reshape(groups, w.shape[1], *size, *kernel)
     grouped = w.reshape(groups, -1, *w.shape[1:])
-    return np.einsum("gihwab,goiab->gohw", seen, grouped, optimize=True).reshape(1, w.shape[0], *size)
+    total: Array = np.einsum("gihwab,goiab->gohw", seen, grouped, optimize=True)
+    return total.reshape(1, w.shape[0], *size)
 
 
 # ---- operators: (operands, attributes as the compiler names them) -> result ------------------------------------------
@@ -98,8 +99,8 @@ def add(a: Dual, b: Dual, **k: Any) -> Dual:
     )
 
     def exact(p: Array, q: Array) -> Array:
-        first: Array = (p - k["a_zero"]) * float(F32(k["a_scale"]))
-        return first + (q - k["b_zero"]) * float(F32(k["b_scale"]))
+        total: Array = (p - k["a_zero"]) * float(F32(k["a_scale"])) + (q - k["b_zero"]) * float(F32(k["b_scale"]))
+        return total
 
     return _on_grid(left + right, exact(_integers(a.q), _integers(b.q)), exact(a.v, b.v), k)
 
@@ -157,7 +158,9 @@ def avg_pool2d(x: Dual, **k: Any) -> Dual:
     n = _taps(ones, k["kernel"], at, k["out_size"], 0.0).sum(axis=(-1, -2))
 
     def total(t: Array) -> Array:
-        return _taps(t[0] - k["x_zero"], k["kernel"], k, k["out_size"], 0).sum(axis=(-1, -2))[None]
+        seen = _taps(t[0] - k["x_zero"], k["kernel"], k, k["out_size"], 0)
+        sums: Array = seen.sum(axis=(-1, -2))
+        return sums[None]
 
     acc, factor = total(_integers(x.q)), F32(k["scale"]) / n.astype(F32)
     exact = float(F32(k["scale"])) / n

@@ -219,7 +219,7 @@ def test_average_pool(
 @few
 @given(st.integers(1, 4), st.integers(1, 8), st.integers(1, 8), zeros, grids(), seeds)
 def test_global_average_pool(c: int, height: int, width: int, zero: int, grid: dict[str, Any], seed: int) -> None:
-    window = {"kernel": [height, width], "stride": [1, 1], "dilation": [1, 1], "pads": [0, 0, 0, 0]}
+    window: dict[str, Any] = {"kernel": [height, width], "stride": [1, 1], "dilation": [1, 1], "pads": [0, 0, 0, 0]}
     window |= {"out_size": [1, 1], "count_pad": 0, "scale": 3.0, "x_zero": zero}
     x = _int8(np.random.default_rng(seed), 1, c, height, width)
     check_gradients(lambda emit, v: emit(ops.avg_pool2d(v[0], **window, **grid)), [x], seed)
