@@ -1,8 +1,7 @@
 """Program -> Program that keeps one bit of an activation where the backward asks nothing but whether it saturated.
 
-A frozen weight's gradient kernel does not read the layer's input, so behind such layers the saved activations serve only
-as straight-through masks. They are packed right after they are made, and the activation lives no longer than its forward
-readers.
+Nobody reads the input of a layer whose weight is frozen, so there the saved activations serve only as straight-through
+masks. They are packed right after they are made, and the activation lives no longer than its forward readers.
 """
 
 from __future__ import annotations
