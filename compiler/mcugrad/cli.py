@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 
 from mcugrad.errors import McugradError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # click's, which typer ships inside itself
 
 
@@ -159,12 +160,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     A mistake in the input is one sentence on stderr and exit code 2; an interrupt exit code 130, a termination 143.
     """
     stop = _Stop()
-    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments), stop)
-    finally:
+    handlers = {number: signal.signal(number, stop) for number in _SIGNALS}
+    code = _run(list(sys.argv[1:] if arguments is None else arguments), stop)
+    if arguments is not None:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        sys.exit(code)
+    for number in _SIGNALS:  # what is done is done: unloading the libraries takes a while, and must not change the code
+        signal.signal(number, signal.SIG_IGN)
+    if stop.signal:
+        sys.stderr.flush()
+        # An interrupt inside exec("...") makes CPython end by the signal itself, although it was handled.
+        os._exit(code)
     sys.exit(code)
 
 

@@ -58,8 +58,8 @@ class Model:
 
     x is int8 of `input_shape` on `input_grid`, logits float32 of `output_shape`. `tail` is the Softmax or LogSoftmax
     that ends the ONNX graph ("" when there is none): prediction applies it, the loss does not need it. `input_axes`
-    permutes the user's sample into x (a Transpose of the graph's input). `operators` says which ONNX operator each layer
-    is; int8 Gemm, for one, runs as a convolution.
+    permutes the user's sample into x (a Transpose of the graph's input). `operators` says which ONNX operator each
+    layer is; an int8 Gemm, for one, runs as a convolution.
     """
 
     name: str

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_support import Terminal, terminal, tree, write_model, write_samples
 
+from cli_support import Terminal, terminal, tree, write_model, write_samples
 from mcugrad.emit.folder import write_folder
 from mcugrad.errors import McugradError
 
@@ -106,7 +106,7 @@ def test_two_compilations_give_identical_bytes(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         write_model(folder / "model.onnx")
         write_samples(folder / "calib.npz")
-        command = "compile model.onnx -o out --data calib.npz --train all".split()
+        command = ["compile", "model.onnx", "-o", "out", "--data", "calib.npz", "--train", "all"]
         subprocess.run(
             [sys.executable, "-m", "mcugrad", *command],
             cwd=folder,
