@@ -8,7 +8,7 @@ stage returns a new Program.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
@@ -175,9 +175,7 @@ class Program:
 
     def root(self, name: str) -> str:
         """The buffer whose bytes `name` really is."""
-        while name in self.views:
-            name = self.views[name]
-        return name
+        return root_of(self.views, name)
 
     def phase(self, phase: str) -> Iterator[KernelCall]:
         return (c for c in self.calls if c.phase == phase)
@@ -196,3 +194,10 @@ class Program:
         last_forward = sum(1 for c in self.calls if c.phase == "forward") - 1
         spans[end] = (spans[end][0] if end in spans else 0, max(spans.get(end, (0, 0))[1], last_forward))
         return spans
+
+
+def root_of(views: Mapping[str, str], name: str) -> str:
+    """Follows views to the buffer that has the bytes."""
+    while name in views:
+        name = views[name]
+    return name

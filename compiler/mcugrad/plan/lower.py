@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from mcugrad.graph import Model
+from mcugrad.graph import Model, Parameter
 from mcugrad.ops.operator import Attrs, attributes, dtype, operator, shape
 from mcugrad.passes.functions import bindings, op_name, result
 from mcugrad.passes.quantize_errors import TrainingStep
@@ -27,6 +27,7 @@ from mcugrad.program import (
     Struct,
     Value,
     Work,
+    root_of,
 )
 
 LOSS_KERNELS = ("mg_softmax_cross_entropy_f32", "mg_mse_f32")  # the first call of the backward phase
@@ -66,26 +67,15 @@ class Lowering:
         self._definitions: dict[relax.Var, relax.Expr] = {}
         self._pending: dict[relax.Var, KernelCall] = {}
         self._scales: dict[relax.Var, str] = {}  # S variable -> the error buffer it belongs to
-        self._ratio_order = list(ratios)
+        self._scaled_errors = bool(ratios)
         self._parameters(function)
 
     def _parameters(self, function: relax.Function) -> None:
-        trained = {p.name for p in self.model.parameters}
+        parameters = {p.name: p for p in self.model.parameters}
         for var in function.params:
             name, dims, kind = var.name, shape(var), dtype(var)
-            if name in trained:
-                parameter = self.model.parameter(name)
-                scale = None if parameter.is_float else tuple(float(s) for s in parameter.scale)
-                buffer = Buffer(
-                    name,
-                    kind,
-                    dims,
-                    Kind.CONST,
-                    parameter.layer,
-                    scale,
-                    None if parameter.is_float else 0,
-                    parameter.value,
-                )
+            if name in parameters:
+                buffer = _parameter_buffer(parameters[name])
             elif name == "target":
                 buffer = Buffer(name, kind, dims, Kind.ARGUMENT)
             elif var.same_as(function.params[0]):
@@ -242,7 +232,7 @@ class Lowering:
 
     def unit(self, var: relax.Var, value: relax.Var) -> None:
         """The scalar G, where an error has a scale to predict: float32 errors have none."""
-        if not self._ratio_order:
+        if not self._scaled_errors:
             return
         name = self.name(value)
         self.unit_name = self._names[var] = self._add(Buffer("unit", "float32", (1,), Kind.ARGUMENT))
@@ -253,12 +243,7 @@ class Lowering:
 
     def scaled_error(self, error: relax.Expr) -> str | None:
         """The error buffer whose scale belongs to `error`; None for float32."""
-        return None if dtype(error) == "float32" else self.program_root(self.name(error))
-
-    def program_root(self, name: str) -> str:
-        while name in self.views:
-            name = self.views[name]
-        return name
+        return None if dtype(error) == "float32" else root_of(self.views, self.name(error))
 
     def stored_error(self, var: relax.Var, value: relax.Expr, kind: str) -> None:
         """Fuse the expression that ends in `value` into one kernel call with an epilogue."""
@@ -334,7 +319,7 @@ class Lowering:
         return replace(store, base=self._scale_owner(self.name(leaf)), base_factor=factor)
 
     def _scale_owner(self, error: str) -> str | None:
-        root = self.program_root(error)
+        root = root_of(self.views, error)
         return None if self.buffers[root].dtype == "float32" else root
 
     def _with_skip(self, store: Store, value: relax.Expr) -> Store:
@@ -371,3 +356,13 @@ class Lowering:
         return Program(
             self.buffers, tuple(self.calls), input_name, output, self.views, loss, label, self.unit_name, ratios, state
         )
+
+
+def _parameter_buffer(parameter: Parameter) -> Buffer:
+    """A parameter in flash, where it stays unless an update moves it to SRAM."""
+    value, layer = parameter.value, parameter.layer
+    kind = str(value.dtype)
+    if parameter.is_float:
+        return Buffer(parameter.name, kind, value.shape, Kind.CONST, layer, value=value)
+    scale = tuple(float(s) for s in parameter.scale)
+    return Buffer(parameter.name, kind, value.shape, Kind.CONST, layer, scale, 0, value)
