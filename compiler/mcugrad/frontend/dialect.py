@@ -50,7 +50,8 @@ def _limit(graph: Graph, node: Node, name: str, default: float) -> float:
 def _clip(graph: Graph, node: Node) -> None:
     low = _limit(graph, node, node.input(1), -math.inf)
     high = _limit(graph, node, node.input(2), math.inf)
-    node.inputs, node.attrs = node.inputs[:1], {"min": low, "max": high}
+    # ONNX: the upper limit wins where the lower one is above it.
+    node.inputs, node.attrs = node.inputs[:1], {"min": min(low, high), "max": high}
 
 
 def _min_max(graph: Graph, node: Node) -> None:

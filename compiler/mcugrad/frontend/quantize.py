@@ -107,12 +107,26 @@ def _quantize_static(model: onnx.ModelProto, x: Array) -> onnx.ModelProto:
                 activation_type=ort.QuantType.QInt8,
                 weight_type=ort.QuantType.QInt8,
                 calibrate_method=ort.CalibrationMethod.MinMax,
-                extra_options=dict(_OPTIONS),
+                extra_options={**_OPTIONS, "QDQKeepRemovableActivations": _clips_away_from_zero(copy)},
             )
         except Exception as error:  # onnxruntime's quantiser raises ValueError, RuntimeError, its own Fail, ...
             text = " ".join(str(error).split())
             raise McugradError(f"onnxruntime cannot quantise the model ({text}); check the calibration data") from error
         return onnx.load(out)
+
+
+def _clips_away_from_zero(model: onnx.ModelProto) -> bool:
+    """Whether a Clip's range leaves zero out.
+
+    onnxruntime drops a Clip and lets the calibrated range do its work, but that range always reaches to zero. Such a
+    model keeps its Clips, at the price of one more rounding each.
+    """
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        low, high = (values.get(name) for name in (*node.input[1:], "", "")[:2])
+        if node.op_type == "Clip" and ((low is not None and low > 0) or (high is not None and high < 0)):
+            return True
+    return False
 
 
 @contextmanager

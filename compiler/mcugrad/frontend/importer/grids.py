@@ -23,7 +23,7 @@ def quantize_linear(walk: Walk, node: onnx.NodeProto, _: dict[str, Any]) -> Valu
         return value
     grid = _grid(walk, node)
     if isinstance(value, Sample):
-        return _quantize_sample(walk, node, value, grid)
+        return quantize_sample(walk, node, value, grid)
     if isinstance(value, Pending):
         var = value.emit(grid, *_limits(value, grid))
         return Quantized(var if value.view is None else walk.reshape(var, value.view), grid)
@@ -53,7 +53,8 @@ def _grid(walk: Walk, node: onnx.NodeProto) -> Grid:
     return Grid(float(scale.reshape(())), int(zero.reshape(())) - shift, str(zero.dtype))
 
 
-def _quantize_sample(walk: Walk, node: onnx.NodeProto, sample: Sample, grid: Grid) -> Value:
+def quantize_sample(walk: Walk, node: onnx.NodeProto, sample: Sample, grid: Grid) -> Quantized:
+    """The graph's input on `grid`, which becomes the sample's own if it is the first."""
     if walk.sample is None:
         walk.sample = (sample, grid, relax.Var("input", Type(sample.shape, "int8")))
     elif walk.sample[0] != sample:
