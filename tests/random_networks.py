@@ -54,6 +54,8 @@ class _Network:
         return [self.pick(low, high) for _ in range(n)]
 
     def build(self) -> onnx.ModelProto:
+        if self.pick(0, 5) == 0:
+            self.clip()
         self.conv()
         steps = [self.conv] * 4 + [self.pool, self.leaky, self.clip, self.residual, self.concat, self.pad, self.swap]
         for _ in range(self.pick(4, 17)):

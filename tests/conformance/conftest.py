@@ -12,4 +12,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if found:
         terminalreporter.section("agreement with onnxruntime and onnx's node tests")
     for nodeid, text in sorted(found):
-        terminalreporter.write_line(f"{nodeid.rsplit('/', 1)[-1]}\n{text}")
+        terminalreporter.write_line(f"{nodeid.rsplit('::', 1)[-1]}: {text}")
