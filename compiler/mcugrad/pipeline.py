@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mcugrad.program import Program
 
 Loss = Literal["cross_entropy", "mse"]
+HeadType = Literal["float32", "int8", "stored"]  # stored: as the graph has it
 # <name>_t must not be a type of C, nor <name>.c or <name>.h a file of the runtime
 _C_TYPES = re.compile(
     r"u?int(_least|_fast)?(8|16|32|64|max|ptr)|size|ptrdiff|wchar|wint|max_align|time|off|ssize|mg(_.*)?"
@@ -71,7 +72,7 @@ def compile_file(source: Path, folder: Path, options: Options, command: Sequence
     check_folder(folder)
     scheme = load_scheme(options.train)
     trains = scheme != "none"
-    model = import_file(source, options, float_head=wants_float_head(scheme, options.loss))
+    model = import_file(source, options, head=head_type(scheme, options.loss))
     compiled = compile_model(model, scheme, options.loss)
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
     project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
@@ -92,15 +93,15 @@ def compile_file(source: Path, folder: Path, options: Options, command: Sequence
     return Written(compiled, budget)
 
 
-def import_file(source: Path, options: Options, *, float_head: bool) -> Model:
+def import_file(source: Path, options: Options, *, head: HeadType) -> Model:
     """The typed Relax model of an ONNX file: read, normalised, quantised if it is float."""
     from mcugrad import frontend
 
     graph = frontend.load_model(source)
-    return import_graph(graph, model_name(source), options, float_head=float_head)
+    return import_graph(graph, model_name(source), options, head=head)
 
 
-def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, float_head: bool) -> Model:
+def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, head: HeadType) -> Model:
     """As `import_file`, from a loaded graph."""
     from mcugrad import frontend
     from mcugrad.frontend.importer import import_model
@@ -116,7 +117,8 @@ def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, float_h
         graph = frontend.quantize(graph, samples.x)
     if options.classes is not None:
         graph = frontend.replace_classifier(graph, options.classes)
-    return import_model(graph, name, float_head=float_head or options.classes is not None)
+    float_head = head == "float32" or (head == "stored" and options.classes is not None)
+    return import_model(graph, name, float_head=float_head, int8_head=head == "int8")
 
 
 def model_name(source: Path) -> str:
@@ -127,19 +129,21 @@ def model_name(source: Path) -> str:
     return f"m_{name}" if taken or name[0].isdigit() else name
 
 
-def wants_float_head(scheme: str | Scheme, loss: str) -> bool:
-    """Whether the last layer is float32: by default where a classifier trains.
+def head_type(scheme: str | Scheme, loss: str) -> HeadType:
+    """The type of the last layer: float32 where a classifier trains, as in the graph where it does not train.
 
-    Regression outputs can be as large as the input (an autoencoder's), so they stay int8 unless the scheme says
+    Regression outputs can be as large as the input (an autoencoder's), so they are int8 unless the scheme says
     otherwise.
     """
     head = scheme.head if isinstance(scheme, Scheme) else scheme != "none"
-    return loss == "cross_entropy" if head is True else head == "float32"
+    if isinstance(head, str):
+        return head
+    if not head:
+        return "stored"
+    return "float32" if loss == "cross_entropy" else "int8"
 
 
-def compile_model(
-    model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, fuse: bool = True
-) -> Compiled:
+def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, fuse: bool = True) -> Compiled:
     """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit."""
     from mcugrad.plan import plan
 

@@ -115,6 +115,10 @@ void mg_dequantize_s8(const int8_t *restrict x, int32_t n, float scale, int32_t 
 /* y[o] = (sum_i w[o,i] * x[i]) + b[o]; b may be NULL. */
 void mg_dense_f32(const float *restrict w, const float *restrict b, const float *restrict x, int32_t n_in, int32_t n_out,
                   float *restrict y);
+/* y[o] = (float)(bias[o] + sum_i (x[i] - x_zero) * w[o,i]) * scale[o], scale[o] = x_scale * w_scale[o]: an int8 classifier
+ * with real outputs. acc + bias wraps; n_in <= 65,535. */
+void mg_dense_s8(const int8_t *restrict x, const int8_t *restrict w, const int32_t *restrict bias,
+                 const float *restrict scale, int32_t n_in, int32_t n_out, int32_t x_zero, float *restrict y);
 /* Deterministic exp (x <= 0, relative error < 2^-22, 0 from -87 down) and natural logarithm (x > 0, normal): float32
  * multiplications, additions, one division (log) and exponent bits only, the same on every host. */
 float mg_exp_f32(float x);

@@ -224,7 +224,7 @@ def _import(build: Build, arguments: dict[str, Any], tmp_path: Path) -> Model:
     onnx.save(proto, tmp_path / "net.onnx")
     np.savez(tmp_path / "calib.npz", x=_samples(proto, 2))
     options = Options("host", tmp_path / "calib.npz")
-    return import_graph(frontend.load_model(tmp_path / "net.onnx"), "net", options, float_head=True)
+    return import_graph(frontend.load_model(tmp_path / "net.onnx"), "net", options, head="float32")
 
 
 def _expands_on_8x8(model: onnx.ModelProto) -> list[str]:

@@ -20,7 +20,7 @@ from mcugrad.program import Argument, ErrorType, Null, Rate, Ref, Store, Value
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
 
-HEAD_RATE = 0.5  # the head learns at half the backbone's rate (NUMERICS.md)
+HEAD_RATE = 0.5  # the last layer learns at half the backbone's rate (NUMERICS.md)
 
 
 # ---- dequantize ------------------------------------------------------------------------------------------------------

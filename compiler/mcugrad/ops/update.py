@@ -87,7 +87,7 @@ def _member(channel: tirx.Var, channels: Sequence[int]) -> tirx.PrimExpr:
 def _compute_weight(w: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, **a: Any) -> te.Tensor:
     s, lr, seed, step = more
     u = _uniform(random_key(seed, step, a["tensor"]), shape(w))
-    rate = te.compute((1,), lambda i: lr[i] * s[i], name="rate")
+    rate = te.compute((1,), lambda i: lr[i] * s[i] * f32(a["rate"]), name="rate")
 
     def at(oc: tirx.Var, ic: tirx.Var, ky: tirx.Var, kx: tirx.Var) -> tirx.PrimExpr:
         move = _step(u[oc, ic, ky, kx], acc[oc, ic, ky, kx], rate[0] * qas[oc])
@@ -100,13 +100,15 @@ def _compute_weight(w: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tens
     return te.compute(w.shape, at, name="w")
 
 
-def _compute_bias(b: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, tensor: int, **_: Any) -> te.Tensor:
+def _compute_bias(
+    b: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, tensor: int, rate: float, **_: Any
+) -> te.Tensor:
     s, lr, seed, step = more
     u = _uniform(random_key(seed, step, tensor), shape(b))
-    rate = te.compute((1,), lambda i: lr[i] * s[i], name="rate")
+    scaled = te.compute((1,), lambda i: lr[i] * s[i] * f32(rate), name="rate")
 
     def at(c: tirx.Var) -> tirx.PrimExpr:
-        moved = b[c].astype("int64") + _step(u[c], acc[c], rate[0] * qas[c]).astype("int64")
+        moved = b[c].astype("int64") + _step(u[c], acc[c], scaled[0] * qas[c]).astype("int64")
         low, high = tirx.const(-(2**31), "int64"), tirx.const(2**31 - 1, "int64")
         return te.max(te.min(moved, high), low).astype("int32")
 
@@ -130,7 +132,8 @@ def _lower_weight(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     subset = low.subset(inputs, outputs, n_inputs, n_outputs)
     macs = head.macs * n_inputs * n_outputs // (ws[0] * ws[1])
     error = low.scaled_error(low.definition(acc).args[0])
-    args = (*head.args, subset, Ref(low.name(qas, f"{name}.qas")), Rate(1.0, error), Random(attrs["tensor"]), Ref(name))
+    factors = Ref(low.name(qas, f"{name}.qas")), Rate(attrs["rate"], error), Random(attrs["tensor"])
+    args = (*head.args, subset, *factors, Ref(name))
     reads = [*head.reads, low.name(qas, f"{name}.qas"), name]
     low.update_call(head.kernel, head.layer, "Conv", args, reads, name, var, macs=macs, returns_saturated=True)
 
@@ -140,7 +143,7 @@ def _lower_bias(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     attrs, name, e = attributes(call), low.name(b), low.definition(acc).args[0]
     _, channels, height, width = shape(e)
     sizes = Value(channels), Value(height * width)
-    rate = Rate(1.0, low.scaled_error(e))
+    rate = Rate(attrs["rate"], low.scaled_error(e))
     args = (Ref(low.name(e)), *sizes, Ref(low.name(qas, f"{name}.qas")), rate, Random(attrs["tensor"]), Ref(name))
     reads = [low.name(e), low.name(qas, f"{name}.qas"), name]
     low.update_call(f"mg_update_bias_{low.suffix(e)}", attrs["layer"], "Conv", args, reads, name, var)

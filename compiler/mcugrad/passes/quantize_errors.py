@@ -20,7 +20,7 @@ from tvm import relax
 
 from mcugrad.graph import Model, Parameter, Role
 from mcugrad.ops import error, update
-from mcugrad.ops.dense import dense_update
+from mcugrad.ops.dense import HEAD_RATE, dense_update
 from mcugrad.ops.operator import Type, attributes, shape
 from mcugrad.passes.functions import bindings, op_name, result, uses
 from mcugrad.passes.loss import substitute
@@ -224,12 +224,11 @@ class _Rewriter:
         accumulator, stored = self.gradients[gradient]
         one = relax.const(np.ones(1, np.float32))
         more = (relax.const(qas_factor(parameter)), one if stored.scale is None else stored.scale, lr, seed, step)
+        facts = {"tensor": tensor, "layer": parameter.layer, "rate": HEAD_RATE if parameter.head else 1.0}
         if parameter.role is Role.BIAS:
-            return update.update_bias(old, accumulator, *more, tensor=tensor, layer=parameter.layer)
+            return update.update_bias(old, accumulator, *more, **facts)
         subset = self.selection.subset(parameter)
-        return update.update_weight(
-            old, accumulator, *more, tensor=tensor, layer=parameter.layer, inputs=subset.inputs, outputs=subset.outputs
-        )
+        return update.update_weight(old, accumulator, *more, inputs=subset.inputs, outputs=subset.outputs, **facts)
 
 
 def qas_factor(parameter: Parameter) -> np.ndarray:

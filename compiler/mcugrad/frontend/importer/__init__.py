@@ -17,12 +17,14 @@ from mcugrad.graph import Model
 HANDLERS: dict[str, Handler] = {**grids.HANDLERS, **layers.HANDLERS, **elementwise.HANDLERS, **tensors.HANDLERS}
 
 
-def import_model(graph_model: onnx.ModelProto, name: str, *, float_head: bool) -> Model:
-    """The typed Relax model of a canonical QDQ graph. With `float_head` a final Gemm or 1x1 Conv is the float32 head.
+def import_model(graph_model: onnx.ModelProto, name: str, *, float_head: bool, int8_head: bool = False) -> Model:
+    """The typed Relax model of a canonical QDQ graph.
+
+    A final Gemm or 1x1 Conv keeps the type it has in the graph; `float_head` makes it float32, `int8_head` int8.
 
     Raises McugradError naming the node that is not quantised or not supported.
     """
-    return Walk(graph_model, name, float_head).run(_visit)
+    return Walk(graph_model, name, float_head=float_head, int8_head=int8_head).run(_visit)
 
 
 def _visit(walk: Walk, node: onnx.NodeProto) -> None:

@@ -27,6 +27,17 @@ def head_node(graph: onnx.GraphProto) -> str:
     return node.name if node is not None and _is_classifier(graph, node) else ""
 
 
+def is_quantised_after(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Whether the classifier's output goes through a QuantizeLinear on its way out."""
+    makers = {o: n for n in graph.node for o in n.output}
+    last = makers[graph.output[0].name]
+    while last.name != node.name:
+        if last.op_type == "QuantizeLinear":
+            return True
+        last = makers[last.input[0]]
+    return False
+
+
 def _is_classifier(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     if node.op_type == "Gemm":
         return True

@@ -11,18 +11,21 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.head import is_quantised_after
 from mcugrad.frontend.importer.values import Array, Logits, Pending, Quantized, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input
 from mcugrad.frontend.importer.windows import conv_attrs
 from mcugrad.graph import Grid, Role
 from mcugrad.ops.operator import shape
 
+FRESH_SCALE = 1 / 256  # of an int8 classifier that starts at zero
+
 
 def conv(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
     """Conv over one or two spatial axes; 1-D data is one row."""
     weight = walk.array(node, 1)
-    if node.name == walk.head and walk.float_head:
-        return _dense(walk, node, weight.real().reshape(weight.data.shape[0], -1))
+    if node.name == walk.head and (value := _classifier(walk, node, weight)) is not None:
+        return value
     x = walk.activation(node)
     dims = shape(x.var)
     spatial = dims if len(dims) == 4 else (dims[0], dims[1], 1, dims[2])
@@ -36,8 +39,8 @@ def gemm(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
     weight = walk.array(node, 1)
     if not attrs.get("transB", 0):
         weight = replace(weight, data=np.ascontiguousarray(weight.data.T), axis=1 - weight.axis)
-    if node.name == walk.head and walk.float_head:
-        return _dense(walk, node, weight.real())
+    if node.name == walk.head and (value := _classifier(walk, node, weight)) is not None:
+        return value
     x = walk.activation(node)
     outputs, inputs = weight.data.shape
     point = walk.reshape(x.var, (1, inputs, 1, 1))
@@ -85,6 +88,40 @@ def _bias(walk: Walk, node: onnx.NodeProto, scale: np.ndarray, channels: int) ->
         data = np.clip(exact, -(2**31), 2**31 - 1)
     data = np.broadcast_to(data, (channels,)).astype(np.int32)
     return walk.parameter(node, "bias", Role.BIAS, data, scale, array.name)
+
+
+def _classifier(walk: Walk, node: onnx.NodeProto, weight: Array) -> Value | None:
+    """The last layer where its outputs are real: float32 if so wanted or if its weight is, int8 otherwise; None where
+    its outputs are quantised, too."""
+    if walk.float_head or (weight.scale is None and not walk.int8_head):
+        return _dense(walk, node, weight.real().reshape(weight.data.shape[0], -1))
+    if is_quantised_after(walk.graph, node):
+        return None
+    return _dense_s8(walk, node, weight if weight.scale is not None else _quantised(weight))
+
+
+def _quantised(weight: Array) -> Array:
+    """A float weight as symmetric int8 per output channel; channels of zeros get a grid of 1/256 to learn on."""
+    real = weight.real().reshape(weight.data.shape[0], -1)
+    largest = np.abs(real).max(axis=1)
+    scale = np.where(largest > 0, largest / 127, FRESH_SCALE).astype(np.float32)
+    data = np.rint(real / scale[:, None]).astype(np.int8).reshape(weight.data.shape)
+    return Array(weight.name, data, scale, np.zeros(1, np.int32))
+
+
+def _dense_s8(walk: Walk, node: onnx.NodeProto, weight: Array) -> Value:
+    """The classifier in int8 with real outputs."""
+    x = walk.activation(node)
+    outputs = weight.data.shape[0]
+    w_scale = _symmetric(node, weight, outputs)
+    centred = weight.data.astype(np.int16) - (128 if weight.data.dtype == np.uint8 else 0)
+    data = centred.astype(np.int8).reshape(outputs, -1, 1, 1)
+    w = walk.parameter(node, "weight", Role.WEIGHT, data, w_scale, weight.name)
+    scale = np.float32(x.grid.scale) * w_scale
+    b = _bias(walk, node, scale, outputs)
+    point = walk.reshape(x.var, (1, data.shape[1], 1, 1))
+    call = ops.dense_s8(point, w, b, relax.const(scale), x_zero=x.grid.zero_point, layer=node.name)
+    return Logits(walk.emit(call))
 
 
 def _dense(walk: Walk, node: onnx.NodeProto, weight: np.ndarray) -> Value:

@@ -21,9 +21,9 @@ from mcugrad.ops.operator import Type, shape
 class Walk:
     """`values` holds every name met so far; `parameters` and `sample` become the function's parameters."""
 
-    def __init__(self, model: onnx.ModelProto, name: str, float_head: bool) -> None:
-        self.graph, self.name = model.graph, name
-        self.head, self.float_head = head_node(model.graph), float_head
+    def __init__(self, model: onnx.ModelProto, name: str, *, float_head: bool, int8_head: bool) -> None:
+        self.graph, self.name, self.head = model.graph, name, head_node(model.graph)
+        self.float_head, self.int8_head = float_head, int8_head
         self.builder = relax.BlockBuilder()
         self.values: dict[str, Value] = {
             t.name: Array(t.name, numpy_helper.to_array(t)) for t in model.graph.initializer
