@@ -169,7 +169,7 @@ def _compile(piece: Piece, emitted: Emitted) -> _Compiled:
     path = emitted.folder / f"{piece.name}.onnx"
     onnx.save(piece.model, path)
     np.savez(path.with_suffix(".npz"), x=piece.x)
-    model = import_file(path, Options("host", path.with_suffix(".npz")), float_head=False)
+    model = import_file(path, Options("host", path.with_suffix(".npz")), head="stored")
     program = compile_model(model, "none").program
     emitted.add(model, program)
     return _Compiled(piece, model, program)
@@ -225,4 +225,4 @@ def test_weights_with_a_zero_point_are_refused(suite: _Suite, name: str, tmp_pat
     """The two operators' tests as they are; test_operator runs them with symmetric weights."""
     onnx.save(own_weights(suite.cases[name]), tmp_path / "own.onnx")
     with pytest.raises(McugradError, match="zero point"):
-        import_file(tmp_path / "own.onnx", Options("host"), float_head=False)
+        import_file(tmp_path / "own.onnx", Options("host"), head="stored")
