@@ -71,8 +71,8 @@ def _samples(name: str, n: int) -> Array:
     if name.startswith("autoencoder"):
         return np.random.default_rng(0).normal(-20, 10, (n, 640)).astype(np.float32)
     if "vww96" in name:
-        return _photographs(n, 96).astype(np.float32) / np.float32(255)
-    return _photographs(n, 128).astype(np.float32) / np.float32(127.5) - np.float32(1)
+        return np.asarray(_photographs(n, 96) / np.float32(255), np.float32)
+    return np.asarray(_photographs(n, 128) / np.float32(127.5) - 1, np.float32)
 
 
 @pytest.fixture(scope="module")
