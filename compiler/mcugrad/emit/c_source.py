@@ -140,13 +140,19 @@ class Printer:
             parts.append(number(factor))
         return " * ".join(parts)
 
+    def _scaled(self, error: str) -> str | None:
+        """The error whose scale the values of `error` are in; None for float32. Views go back no further than to it:
+        where it took over the bytes of a dead error, those have another scale."""
+        while error not in self.program.ratios and error in self.program.views:
+            error = self.program.views[error]
+        return error if error in self.program.ratios else None
+
     def _store(self, store: Store) -> str:
         kind = ERROR_TYPES[self.program.buffers[store.out].dtype]
         fields = [f".out = {self.pointer(Ref(store.out))}", f".out_type = {kind}"]
         fields.append(f".base_scale = {self._product('', store.base, store.base_factor)}")
         if store.skip is not None:
-            root = self.program.root(store.skip)
-            owner = root if self.program.buffers[root].dtype != "float32" else None
+            owner = self._scaled(store.skip)
             fields.append(f".skip = {self.pointer(Ref(store.skip))}")
             fields.append(f".skip_type = {ERROR_TYPES[self.program.buffers[store.skip].dtype]}")
             fields.append(f".skip_scale = {self._product('', owner, store.skip_factor)}")
