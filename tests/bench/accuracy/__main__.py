@@ -1,0 +1,119 @@
+"""Trains what has not been trained yet, and writes RESULTS.md.
+
+    python -m tests.bench.accuracy                             everything, the most telling runs first
+    python -m tests.bench.accuracy --only mcunet-5fps/int8     one cell: its learning rate, then its seeds
+    python -m tests.bench.accuracy --table                     RESULTS.md again from results.jsonl, nothing is trained
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import functools
+import time
+from collections.abc import Sequence
+
+from .arms import ARMS
+from .networks import NETWORKS
+from .results import EPOCHS, HERE, SEEDS, Results, Run, table
+
+MAIN = [(network, arm) for arm in ("int8", "float32") for network in NETWORKS]
+ORDER = [
+    *((network, "head") for network in NETWORKS),
+    ("mcunet-5fps", "int8"),
+    ("mcunet-5fps", "float32"),
+    *(cell for cell in MAIN if cell[0] != "mcunet-5fps"),
+    *(("mcunet-5fps", arm) for arm in ARMS if arm not in ("head", "int8", "float32")),
+]
+
+
+def train_cell(results: Results, network: str, arm: str) -> None:
+    """Choose the learning rate where that is still to do, then train every seed with it."""
+    kind = ARMS[arm]
+    if not kind.rates and results.rate(network, arm) is None:
+        train_cell(results, network, kind.rate_of)
+    for lr in kind.rates:
+        _once(results, network, arm, lr, SEEDS[0])
+    rate = results.rate(network, arm)
+    assert rate is not None
+    for seed in SEEDS:
+        _once(results, network, arm, rate, seed)
+
+
+def _once(results: Results, network: str, arm: str, lr: float, seed: int) -> None:
+    if results.find(network, arm, lr, seed) is not None:
+        return
+    run = _float32(network, lr, seed) if arm == "float32" else _integer(network, arm, lr, seed)
+    results.add(run)
+    (HERE / "RESULTS.md").write_text(table(results), encoding="utf-8")
+    print(f"{network} {arm} rate {lr:g} seed {seed}: test {run.test:.4f} in {run.seconds:.0f} s", flush=True)
+
+
+def _integer(network: str, arm: str, lr: float, seed: int) -> Run:
+    trainer = _trainer(network, arm)
+    begin = time.perf_counter()
+    trained = trainer.train(lr, seed, EPOCHS)
+    seconds = time.perf_counter() - begin
+    validation, test = trainer.accuracy(trained, "validation"), trainer.accuracy(trained, "test")
+    counts = trained.clipped_errors, trained.saturated_weights, trained.not_finite
+    return _run(network, arm, lr, seed, validation, test, trained.losses, counts, seconds)
+
+
+def _float32(network: str, lr: float, seed: int) -> Run:
+    reference = _reference(network)
+    begin = time.perf_counter()
+    result = reference.train(lr, seed, EPOCHS)
+    seconds = time.perf_counter() - begin
+    test = reference.accuracy(result, "test")
+    return _run(network, "float32", lr, seed, result.accuracy_after, test, result.losses, (0, 0, 0), seconds)
+
+
+@functools.lru_cache(1)
+def _trainer(network: str, arm: str):  # type: ignore[no-untyped-def]
+    from .integer import Trainer
+
+    return Trainer(NETWORKS[network], ARMS[arm])
+
+
+@functools.lru_cache(1)
+def _reference(network: str):  # type: ignore[no-untyped-def]
+    from .reference import Reference
+
+    return Reference.of(NETWORKS[network])
+
+
+def _run(
+    network: str,
+    arm: str,
+    lr: float,
+    seed: int,
+    validation: float,
+    test: float,
+    losses: Sequence[float],
+    counts: tuple[int, int, int],
+    seconds: float,
+) -> Run:
+    rounded = tuple(round(float(loss), 5) for loss in losses)
+    command = f"python -m tests.bench.accuracy --only {network}/{arm}"
+    shares = round(validation, 5), round(test, 5)
+    date = datetime.date.today().isoformat()
+    return Run(network, arm, lr, seed, EPOCHS, *shares, rounded, *counts, round(seconds, 1), date, command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=__doc__)
+    cells = [f"{network}/{arm}" for network, arm in ORDER]
+    parser.add_argument("--only", action="append", choices=cells, metavar="NETWORK/ARM", help=", ".join(cells))
+    parser.add_argument("--table", action="store_true", help="write RESULTS.md, train nothing")
+    options = parser.parse_args(arguments)
+    results = Results()
+    if not options.table:
+        for network, arm in ORDER:
+            if options.only is None or f"{network}/{arm}" in options.only:
+                train_cell(results, network, arm)
+    (HERE / "RESULTS.md").write_text(table(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
