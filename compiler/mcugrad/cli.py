@@ -105,12 +105,16 @@ def compile(
     loss: Annotated[
         Loss, typer.Option("--loss", metavar="cross_entropy|mse", help="what training minimises")
     ] = Loss.cross_entropy,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="write a page about the result")
+    ] = None,
 ) -> None:
     """Compile a model to C that infers and trains it."""
     from mcugrad.commands.compile import compile_command
     from mcugrad.pipeline import Options
 
-    compile_command(model, output, Options(board, data, train, classes, loss.value), ["mcugrad", *sys.argv[1:]])
+    options = Options(board, data, train, classes, loss.value)
+    compile_command(model, output, options, ["mcugrad", *sys.argv[1:]], report)
 
 
 @app.command(cls=_Command)

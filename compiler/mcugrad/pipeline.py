@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mcugrad.passes.quantize_errors import TrainingStep
     from mcugrad.plan.budget import Budget
     from mcugrad.program import Program
+    from mcugrad.simulate.board import Board
 
 Loss = Literal["cross_entropy", "mse"]
 HeadType = Literal["float32", "int8", "stored"]  # stored: as the graph has it
@@ -57,19 +59,24 @@ class Written:
     budget: Budget
 
 
-def compile_file(source: Path, folder: Path, options: Options, command: Sequence[str]) -> Written:
+def compile_file(
+    source: Path, folder: Path, options: Options, command: Sequence[str], report: Path | None = None
+) -> Written:
     """ONNX file in, folder of C out; nothing is written unless everything succeeds. Raises McugradError.
 
-    `command` goes into the manifest.
+    `command` goes into the manifest. `report` is an HTML file to write too.
     """
     from mcugrad.emit.folder import check_folder, write_folder
     from mcugrad.emit.manifest import manifest
     from mcugrad.emit.project import emit_project
     from mcugrad.plan.budget import check, predict
+    from mcugrad.report.html import check_report, write_report
     from mcugrad.simulate.board import load_board
 
     board = load_board(options.board)
     check_folder(folder)
+    if report is not None:
+        check_report(report, folder)
     scheme = load_scheme(options.train)
     trains = scheme != "none"
     model = import_file(source, options, head=head_type(scheme, options.loss))
@@ -89,8 +96,20 @@ def compile_file(source: Path, folder: Path, options: Options, command: Sequence
         "classes": options.classes,
     }
     text = manifest(model, compiled.program, project.layout, budget, project.files, facts)
+    html = _html(text, compiled, board) if report is not None else ""
     write_folder(folder, {**project.files, "manifest.json": text})
+    if report is not None:
+        write_report(report, html)
     return Written(compiled, budget)
+
+
+def _html(manifest: str, compiled: Compiled, board: Board) -> str:
+    from mcugrad.report.facts import parameter_facts
+    from mcugrad.report.html import Report, render
+
+    memory = None if board.memory is None else (board.memory.ram.size, board.memory.flash.size)
+    facts = parameter_facts(compiled.model, compiled.selection)
+    return render(Report(json.loads(manifest), facts, memory))
 
 
 def import_file(source: Path, options: Options, *, head: HeadType) -> Model:

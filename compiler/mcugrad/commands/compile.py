@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mcugrad.pipeline import Options, Written, compile_file
 from mcugrad.report.tables import CompileReport, Usage
 
 
-def compile_command(source: Path, folder: Path, options: Options, command: Sequence[str]) -> None:
-    """Compile and print what it needs of the board."""
+def compile_command(
+    source: Path, folder: Path, options: Options, command: Sequence[str], report: Path | None = None
+) -> None:
+    """Compile, write the HTML `report` if one is asked for, and print what the model needs of the board."""
     from rich.console import Console
 
     from mcugrad.report.tables import compile_view
 
-    written = compile_file(source, folder, options, command)
-    Console().print(compile_view(compile_report(written, folder, options)))
+    written = compile_file(source, folder, options, command, report)
+    summary = compile_report(written, folder, options)
+    if report is not None:
+        summary = replace(summary, facts=[*summary.facts, ("report", str(report))])
+    Console().print(compile_view(summary))
 
 
 def compile_report(written: Written, folder: Path, options: Options) -> CompileReport:
