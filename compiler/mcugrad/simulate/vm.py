@@ -27,8 +27,7 @@ class ReferenceTrainer:
     def __post_init__(self) -> None:
         self.parameters = {p.name: np.array(p.value) for p in self.model.parameters}
         self.ratios = {name: np.zeros(1, np.float32) for name in self.step.ratios}
-        module = tvm.IRModule({"step": self.step.function})
-        self._machine = relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
+        self._machine = _machine(tvm.IRModule({"step": self.step.function}))
 
     def train_step(self, x: np.ndarray, target: np.ndarray, lr: float, seed: int, index: int) -> float:
         """One update; x int8 and target as the step wants them. Returns the loss."""
@@ -43,10 +42,17 @@ class ReferenceTrainer:
 
 def forward(model: Model, x: np.ndarray) -> np.ndarray:
     """Logits of one int8 sample, by the virtual machine."""
-    machine = relax.VirtualMachine(tvm.compile(model.module, target="llvm"), tvm.cpu())
+    machine = _machine(model.module)
     arrays = [x, *(p.value for p in model.parameters)]
     logits: np.ndarray = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays)).numpy()
     return logits
+
+
+def _machine(module: tvm.IRModule) -> Any:
+    """Without argument checks and LLVM's optimiser, which would take two thirds of the compile time."""
+    target = tvm.target.Target({"kind": "llvm", "opt-level": 0})
+    with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
+        return relax.VirtualMachine(tvm.compile(module, target=target), tvm.cpu())
 
 
 def _named(names: tuple[str, ...], tensors: list[Any]) -> Mapping[str, np.ndarray]:
