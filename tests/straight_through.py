@@ -183,9 +183,19 @@ def dense(x: Dual, w: Dual, b: Dual, **_: Any) -> Dual:
     return Dual(wide[0] @ wide[1].T + wide[2], x.v @ w.v.T + b.v)
 
 
+def dense_s8(x: Dual, w: Dual, b: Dual, scale: Dual, **k: Any) -> Dual:
+    """(b + sum (x - x_zero) * w) * scale with int8 x (1, in, 1, 1) and w (out, in, 1, 1): real outputs (1, out)."""
+
+    def total(x: Array, w: Array, b: Array) -> Array:
+        columns: Array = (x.reshape(1, -1) - k["x_zero"]) @ w.reshape(w.shape[0], -1).T
+        return (columns + b) * scale.q.astype(np.float64)
+
+    return Dual(total(_integers(x.q), _integers(w.q), _integers(b.q)), total(x.v, w.v, b.v))
+
+
 OPERATORS: dict[str, Callable[..., Dual]] = {
     f"mg.{f.__name__}": f
-    for f in (conv2d, add, requantize, concat, pad, max_pool2d, avg_pool2d, permute, dequantize, dense)
+    for f in (conv2d, add, requantize, concat, pad, max_pool2d, avg_pool2d, permute, dequantize, dense, dense_s8)
 }
 
 

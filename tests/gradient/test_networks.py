@@ -39,6 +39,23 @@ def test_head_and_mean_squared_error(n: int, outputs: int, scale: float, zero: i
     check_loss_gradients(_head_on(n, scale, zero), "mse", target, _values(n, outputs, seed), seed)
 
 
+@few
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(-128, 127), st.sampled_from(["cross_entropy", "mse"]), seeds)
+def test_int8_head(n: int, outputs: int, zero: int, loss: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scale = relax.const(rng.uniform(1e-5, 1e-4, outputs).astype(np.float32))
+    x, w = rng.integers(-128, 128, (1, n, 1, 1)), rng.integers(-127, 128, (outputs, n, 1, 1))
+    b = rng.integers(-500, 500, outputs).astype(np.int32)
+    target: Array = np.array([seed % outputs], np.int32)
+    if loss == "mse":
+        target = rng.standard_normal((1, outputs)).astype(np.float32)
+
+    def build(emit: Emit, v: Sequence[relax.Var]) -> relax.Var:
+        return emit(ops.dense_s8(*v, scale, x_zero=zero, layer="head"))
+
+    check_loss_gradients(build, loss, target, [x.astype(np.int8), w.astype(np.int8), b], seed)
+
+
 def _values(n: int, outputs: int, seed: int) -> list[Array]:
     rng = np.random.default_rng(seed)
     w, b = rng.normal(0, 0.4, (outputs, n)).astype(np.float32), rng.normal(0, 0.4, outputs).astype(np.float32)
