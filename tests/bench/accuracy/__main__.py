@@ -1,8 +1,8 @@
 """Trains what has not been trained yet, and writes RESULTS.md.
 
-    python -m tests.bench.accuracy                             everything, the most telling runs first
-    python -m tests.bench.accuracy --only mcunet-5fps/int8     one cell: its learning rate, then its seeds
-    python -m tests.bench.accuracy --table                     RESULTS.md again from results.jsonl, nothing is trained
+python -m tests.bench.accuracy                             everything, the most telling runs first
+python -m tests.bench.accuracy --only mcunet-5fps/int8     one cell: its learning rate, then its seeds
+python -m tests.bench.accuracy --table                     RESULTS.md again from results.jsonl, nothing is trained
 """
 
 from __future__ import annotations
@@ -12,31 +12,43 @@ import datetime
 import functools
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .arms import ARMS
 from .networks import NETWORKS
 from .results import EPOCHS, HERE, SEEDS, Results, Run, table
 
-MAIN = [(network, arm) for arm in ("int8", "float32") for network in NETWORKS]
-ORDER = [
-    *((network, "head") for network in NETWORKS),
-    ("mcunet-5fps", "int8"),
-    ("mcunet-5fps", "float32"),
-    *(cell for cell in MAIN if cell[0] != "mcunet-5fps"),
-    *(("mcunet-5fps", arm) for arm in ARMS if arm not in ("head", "int8", "float32")),
+if TYPE_CHECKING:
+    from .integer import Trainer
+    from .reference import Reference
+
+HEADS = [(network, "head") for network in NETWORKS]
+MAIN = [
+    *(("mcunet-5fps", arm) for arm in ("int8", "float32")),
+    *((network, arm) for arm in ("int8", "float32") for network in NETWORKS if network != "mcunet-5fps"),
 ]
+PARTS = [("mcunet-5fps", arm) for arm, kind in ARMS.items() if not kind.rates]
 
 
-def train_cell(results: Results, network: str, arm: str) -> None:
-    """Choose the learning rate where that is still to do, then train every seed with it."""
+def _train(results: Results, chosen: Sequence[str]) -> None:
+    """The cells of the first table one after the other; those of the second seed by seed, so that each soon has one."""
+    for network, arm in (*HEADS, *MAIN):
+        if f"{network}/{arm}" in chosen:
+            train_cell(results, network, arm)
+    for seed in SEEDS:
+        for network, arm in PARTS:
+            if f"{network}/{arm}" in chosen:
+                train_cell(results, network, arm, [seed])
+
+
+def train_cell(results: Results, network: str, arm: str, seeds: Sequence[int] = SEEDS) -> None:
+    """Choose the learning rate where that is still to do, then train `seeds` with it."""
     kind = ARMS[arm]
-    if not kind.rates and results.rate(network, arm) is None:
-        train_cell(results, network, kind.rate_of)
-    for lr in kind.rates:
-        _once(results, network, arm, lr, SEEDS[0])
+    for lr in ARMS[arm if kind.rates else kind.rate_of].rates:
+        _once(results, network, arm if kind.rates else kind.rate_of, lr, SEEDS[0])
     rate = results.rate(network, arm)
     assert rate is not None
-    for seed in SEEDS:
+    for seed in seeds:
         _once(results, network, arm, rate, seed)
 
 
@@ -69,14 +81,14 @@ def _float32(network: str, lr: float, seed: int) -> Run:
 
 
 @functools.lru_cache(1)
-def _trainer(network: str, arm: str):  # type: ignore[no-untyped-def]
+def _trainer(network: str, arm: str) -> Trainer:
     from .integer import Trainer
 
     return Trainer(NETWORKS[network], ARMS[arm])
 
 
 @functools.lru_cache(1)
-def _reference(network: str):  # type: ignore[no-untyped-def]
+def _reference(network: str) -> Reference:
     from .reference import Reference
 
     return Reference.of(NETWORKS[network])
@@ -103,15 +115,13 @@ def _run(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=__doc__)
-    cells = [f"{network}/{arm}" for network, arm in ORDER]
+    cells = [f"{network}/{arm}" for network, arm in (*HEADS, *MAIN, *PARTS)]
     parser.add_argument("--only", action="append", choices=cells, metavar="NETWORK/ARM", help=", ".join(cells))
     parser.add_argument("--table", action="store_true", help="write RESULTS.md, train nothing")
     options = parser.parse_args(arguments)
     results = Results()
     if not options.table:
-        for network, arm in ORDER:
-            if options.only is None or f"{network}/{arm}" in options.only:
-                train_cell(results, network, arm)
+        _train(results, options.only or cells)
     (HERE / "RESULTS.md").write_text(table(results), encoding="utf-8")
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnx
 
 from mcugrad.simulate.session import Schedule
 
@@ -18,7 +17,8 @@ Patch = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Arm:
-    """`errors`: the scheme's error type; `changes`: edits of the compiled folder; `rates`: tried on validation, seed 0.
+    """`scheme_edit`: (pattern, replacement) in the scheme's text; `changes`: edits of the emitted C; `rates`: tried on
+    the validation split with seed 0.
 
     No rates: those of `rate_of`'s arm, so that only what the arm changes differs.
     """
@@ -27,7 +27,7 @@ class Arm:
     title: str
     rates: tuple[float, ...] = ()
     rate_of: str = "int8"
-    errors: str | None = None
+    scheme_edit: tuple[str, str] | None = None
     head_only: bool = False
     schedule: Schedule = Schedule.COSINE
     changes: tuple[Patch, ...] = ()
@@ -36,16 +36,12 @@ class Arm:
         """What `mcugrad compile --train` is given."""
         if self.head_only:
             return "head"
-        if self.errors is None:
+        if self.scheme_edit is None:
             return str(network.scheme_file)
         path = network.work / f"scheme-{self.name}.toml"
-        text = network.scheme_file.read_text(encoding="utf-8")
-        path.write_text(f'errors = "{self.errors}"\n{text}', encoding="utf-8")
+        path.write_text(network.scheme_file.read_text(encoding="utf-8"), encoding="utf-8")
+        _edit(path, *self.scheme_edit, count=1)
         return str(path)
-
-    def network(self, suffix: onnx.ModelProto) -> onnx.ModelProto:
-        """The graph that is compiled."""
-        return suffix
 
     def patch(self, folder: Path) -> None:
         """Apply `changes` to the emitted C in `folder`."""
@@ -61,28 +57,25 @@ def _edit(path: Path, pattern: str, instead: str, *, count: int | None = None) -
     path.write_text(text, encoding="utf-8")
 
 
-def _source(folder: Path, ending: str) -> Path:
-    return next(p for p in folder.glob(f"*{ending}") if (folder / f"{p.name.removesuffix(ending)}.h").exists())
-
-
 def nearest_rounding(folder: Path) -> None:
     """floor(w + u - step) with u = 1/2 instead of a random one."""
     pattern = r"return \(float\)\(mg_mix\(key \+ 0x9E3779B9u \* i\) >> 8\) \* 0x1p-24f;"
     _edit(folder / "mg_internal.h", pattern, "(void)key; (void)i; return 0.5f;", count=1)
 
 
-def _flat_factors(values: str, mean: Callable[[list[float]], float]) -> str:
-    numbers = [float(v) for v in re.findall(r"[-+0-9.][-+0-9.eE]*", re.sub(r"(?<=[0-9.])f", "", values))]
+def _flat_factors(values: str, typical: Callable[[list[float]], float]) -> str:
+    listed = re.sub(r"/\*.*?\*/", "", values).split(",")
+    numbers = [float(v.strip().removesuffix("f")) for v in listed if v.strip()]
     alive = [v for v in numbers if v > 0]
-    flat = f"{mean(alive):.9e}f"
+    flat = f"{typical(alive):.9e}f"
     return ", ".join(flat if v > 0 else "0.0f" for v in numbers)
 
 
-def _replace_qas(folder: Path, mean: Callable[[list[float]], float]) -> None:
+def _replace_qas(folder: Path, typical: Callable[[list[float]], float]) -> None:
     path = next(folder.glob("*_weights.c"))
     pattern = r"(_qas\[\d+\] = \{)([^}]*)(\})"
     text, made = re.subn(
-        pattern, lambda m: m[1] + _flat_factors(m[2], mean) + m[3], path.read_text(encoding="utf-8")
+        pattern, lambda m: m[1] + _flat_factors(m[2], typical) + m[3], path.read_text(encoding="utf-8")
     )
     if made == 0:
         raise ValueError(f"{path.name} holds no QAS factors: the emitted C has changed, renew this patch")
@@ -95,14 +88,15 @@ def without_qas(folder: Path) -> None:
 
 
 def one_qas_factor(folder: Path) -> None:
-    """One factor for a whole tensor: the mean of its channels'."""
-    _replace_qas(folder, lambda alive: sum(alive) / len(alive))
+    """One factor a tensor: the median of its channels' (the mean is that of the few that are all but dead)."""
+    _replace_qas(folder, statistics.median)
 
 
 def without_skip_gradients(folder: Path) -> None:
     """Errors do not travel along the skip connections."""
-    source = next(p for p in folder.glob("*.c") if (folder / f"{p.stem}.h").exists() and "train_step" in p.read_text())
-    _edit(source, r"\.skip = [^=]*?, \.skip_type = \w+, \.skip_scale = [^,]*?, ", "")
+    constants = next(folder.glob("*_weights.c"))
+    source = constants.with_name(constants.name.replace("_weights.c", ".c"))
+    _edit(source, r",\s+\.skip =[^=]*?,\s+\.skip_type =\s+\w+,\s+\.skip_scale =\s+[^,}]*", "")
 
 
 # The fraction that rounding left over, kept for every trained element: w + left is a weight in more than 8 bits.
@@ -138,7 +132,7 @@ def eight_bit_rest(folder: Path) -> None:
 
 
 RATES = (0.002, 0.004, 0.008)
-HEAD_RATES = (0.004, 0.016, 0.064, 0.256)
+HEAD_RATES = (0.001, 0.004, 0.016, 0.064, 0.256)
 
 ARMS = {
     arm.name: arm
@@ -146,14 +140,15 @@ ARMS = {
         Arm("head", "head only", HEAD_RATES, head_only=True),
         Arm("float32", "float32, same scheme", RATES),
         Arm("int8", "int8 as shipped", RATES),
-        Arm("errors-int16", "int16 errors", errors="int16"),
-        Arm("errors-float32", "float32 errors", errors="float32"),
+        Arm("errors-int16", "int16 errors", scheme_edit=("head = true", 'errors = "int16"\nhead = true')),
+        Arm("errors-float32", "float32 errors", scheme_edit=("head = true", 'errors = "float32"\nhead = true')),
+        Arm("int8-head", "int8 head", scheme_edit=("head = true", 'head = "int8"')),
         Arm("constant", "constant rate", schedule=Schedule.CONSTANT),
         Arm("no-qas", "without QAS (factor 1)", changes=(without_qas,)),
-        Arm("one-qas", "one QAS factor a tensor", changes=(one_qas_factor,)),
-        Arm("nearest", "nearest rounding", changes=(nearest_rounding,)),
+        Arm("nearest", "nearest rounding of updates", changes=(nearest_rounding,)),
         Arm("no-skip", "skip gradients dropped", changes=(without_skip_gradients,)),
         Arm("residual8", "8-bit residual, nearest", changes=(eight_bit_rest,)),
         Arm("shadow", "float32 shadow weights", changes=(shadow_weights,)),
+        Arm("one-qas", "one QAS factor a tensor", changes=(one_qas_factor,)),
     )
 }

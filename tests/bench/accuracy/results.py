@@ -83,15 +83,15 @@ def table(results: Results) -> str:
     rows = [(n, a) for n in NETWORKS for a in ("head", "float32", "int8")]
     main += [_row(results, network, arm) for network, arm in rows]
     more = [_heading("network", "arm", "rate", "test accuracy", "validation", "seeds", "s a run")]
-    more += [_row(results, "mcunet-5fps", arm) for arm in ARMS if arm not in ("head",)]
+    more += [_row(results, "mcunet-5fps", arm) for arm in ARMS if arm != "head"]
     tried = [_heading("network", "arm", "rates tried with seed 0: validation accuracy")]
     for network, arm in rows:
         runs = [results.find(network, arm, lr, SEEDS[0]) for lr in ARMS[arm].rates]
         text = ", ".join(f"{r.lr:g}: {_percent([r.validation])}" for r in runs if r is not None)
         tried.append(_line(network, ARMS[arm].title, text or "–"))
-    runs = [f"{r.date} `{r.command}`" for r in results.runs[:1]]
+    edited = ", ".join(f'"{kind.title}"' for kind in ARMS.values() if kind.changes)
     return _TEXT.format(
-        main="\n".join(main), arms="\n".join(more), tried="\n".join(tried), n=len(results.runs), first="".join(runs)
+        main="\n".join(main), arms="\n".join(more), tried="\n".join(tried), n=len(results.runs), edited=edited
     )
 
 
@@ -121,24 +121,31 @@ def _heading(*cells: str) -> str:
 
 _TEXT = """# What training on the device is worth
 
-Made by `python -m tests.bench.accuracy` from results.jsonl, which has the seed, date and command of every one of its {n} runs; do not edit.
+Made by `python -m tests.bench.accuracy` from results.jsonl, which holds seed, date and command of each of its {n}
+runs; do not edit.
 
-Clothing photographs, 10 classes, 3,068 of them to train on, batch 1, 3 epochs, the rate falling to 0 by a cosine. Percent of the 372
-test photographs, mean ± standard deviation over seeds: one run's figure is known to ± 1.7 points, so smaller differences between rows
-say nothing. The learning rate is the best of a short list on the 341 validation photographs with seed 0. "int8 as shipped" is the
-emitted C in the host build, bit for bit what the cores compute; "float32" is NumPy on the network before it was quantised, with the
-same trained parameters, rates of the same list and the same order of photographs; "head only" trains the float32 classifier on the
-frozen int8 features, which is what there is without a backward pass through the network.
+Photographs of clothes, 10 classes, 3,068 to train on, batch 1, 3 epochs, the rate falling to 0 by a cosine. Percent of
+the 372 test photographs, mean ± standard deviation over seeds. One run's figure is known to ± 1.7 points, so smaller
+differences between rows say nothing. The learning rate is the best of a short list on the 341 validation photographs
+with seed 0.
+
+- **int8 as shipped**: the emitted C in the host build, bit for bit what the cores compute.
+- **float32, same scheme**: NumPy on the network before it was quantised, with the same trained parameters, list of
+  rates and order of photographs.
+- **head only**: the emitted C, training the float32 classifier on the frozen int8 features: what there is without a
+  backward pass through the network.
 
 {main}
 
 ## What each part is worth, on mcunet-5fps
 
-Every row but the first two takes the rate that was chosen for "int8 as shipped"; a row of its own would take another one may do better.
+The rows below the first two take the rate that was chosen for "int8 as shipped"; with a rate of its own one may do
+better.
 
 {arms}
 
-The last six rows are no options of the compiler: `arms.py` edits the emitted C. An int8 head is not measured here.
+{edited} are no options of the compiler: `arms.py` edits the emitted C.
+Seconds are those of a shared machine under load.
 
 ## Learning rates
 
