@@ -16,7 +16,7 @@ from mcugrad.resources import targets_dir
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+    import tomli as tomllib
 
 
 class _Table(BaseModel):
