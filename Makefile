@@ -16,7 +16,8 @@ setup:
 demo: setup
 	@.ci/with-venv python -m models.watch.demo $(DEMO_ARGS)
 
-test: setup
+test:
+	@.ci/setup test
 	@.ci/with-venv .ci/test $(TEST_ARGS)
 
 bench: setup

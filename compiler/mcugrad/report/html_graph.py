@@ -164,12 +164,12 @@ def _add_work(nodes: Sequence[Node], manifest: Mapping[str, Any]) -> None:
 def _add_bytes(nodes: Sequence[Node], manifest: Mapping[str, Any]) -> None:
     homes = _homes(nodes)
     forward = sum(call["phase"] == "forward" for call in manifest["calls"])
-    users: dict[str, str] = {}  # what belongs to no layer counts where it is used first
+    users: dict[str, str] = {}
     for call in manifest["calls"]:
         for name in (*call["reads"], *call["writes"]):
             users.setdefault(name, call["layer"])
     for row in manifest["tensors"]:
-        node = homes.get(row["layer"]) or homes.get(users.get(row["name"], ""), nodes[-1])
+        node = homes.get(row["layer"]) or _user(row["name"], users, homes) or nodes[-1]
         if row["kind"] == "const":
             node.flash += row["bytes"]
         elif row["kind"] == "state":
@@ -178,6 +178,18 @@ def _add_bytes(nodes: Sequence[Node], manifest: Mapping[str, Any]) -> None:
             node.errors += row["bytes"]
         elif _owns(row) and row["kind"] in KEPT and row["lifetime"][0] < forward <= row["lifetime"][1]:
             node.kept += row["bytes"]
+
+
+def _user(name: str, users: Mapping[str, str], homes: Mapping[str, Node]) -> Node | None:
+    """What belongs to no layer counts where it is used first, or (channel lists, error ratios) with what it describes,
+    whose name it continues."""
+    while name not in users or users[name] not in homes:
+        if name in homes:
+            return homes[name]
+        if "." not in name:
+            return None
+        name = name.rpartition(".")[0]
+    return homes[users[name]]
 
 
 def _needs_error(nodes: Sequence[Node], pairs: Sequence[tuple[int, int]]) -> list[bool]:
