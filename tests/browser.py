@@ -120,13 +120,15 @@ def browse(profile: Path) -> Iterator[Page]:
     # The protocol is spoken on descriptors 3 and 4; a shell moves ours there.
     shell = 'in=$1 out=$2; shift 2; eval "exec \\"\\$@\\" 3<&$in 4>&$out"'
     command = ["bash", "-c", shell, "bash", str(read_there), str(write_there), find(), *FLAGS]
-    environment = {**os.environ, "HOME": str(profile), "TMPDIR": str(profile)}
+    # A relative temporary folder: the browser makes a socket there, and a socket's path has 107 characters at most.
+    environment = {**os.environ, "HOME": str(profile), "TMPDIR": "."}
     process = subprocess.Popen(
         [*command, f"--user-data-dir={profile / 'profile'}", "about:blank"],
         pass_fds=(read_there, write_there),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=environment,
+        cwd=profile,
     )
     os.close(read_there)
     os.close(write_there)
