@@ -11,14 +11,19 @@ import pytest
 
 from bench.accuracy.arms import ARMS
 from bench.accuracy.cut import cut
+from bench.accuracy.integer import whole
+from bench.accuracy.networks import NETWORKS
+from bench.accuracy.reference import same_parameters
 from bench.accuracy.results import SEEDS, Results, Run, table
 from graphs import residual_2d, samples
 from mcugrad.frontend import run_model
-from mcugrad.pipeline import Options, compile_file
+from mcugrad.pipeline import Options, compile_file, import_graph
+from mcugrad.scheme import Scheme, load_scheme, resolve
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session, SessionResult
+from models.float_graph import FloatGraph
 
 EDITED = [name for name, arm in ARMS.items() if arm.changes]
 STEPS = 12
@@ -70,6 +75,25 @@ def test_cut_before_a_residual_block() -> None:
     np.testing.assert_allclose(run_model(halves.suffix, features), run_model(model, x), rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="no node 'missing'"):
         cut(model, "missing")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_float32_trains_what_int8_trains(name: str) -> None:
+    network = NETWORKS[name]
+    assert network.int8.is_file(), f"{network.int8} is missing: set MCUGRAD_SHARED to the folder that holds models/"
+    scheme = load_scheme(str(network.scheme_file))
+    assert isinstance(scheme, Scheme)
+    model = import_graph(cut(whole(network), network.first).suffix, "net", Options("host"), head="float32")
+    selection, graph = resolve(scheme, model), FloatGraph.load(network.float32)
+    choose = same_parameters(scheme, graph)
+    for layer in graph.layers.values():
+        weight, bias = choose(layer)
+        assert (f"{layer.name}.bias" in selection.names) == bias
+        assert (f"{layer.name}.weight" in selection.names) == bool(np.any(weight))
+        if not isinstance(weight, bool):
+            subset = selection.subset(model.parameter(f"{layer.name}.weight"))
+            assert subset.inputs == (-1, int(np.count_nonzero(weight)))
+            assert weight.reshape(-1)[: np.count_nonzero(weight)].all()
 
 
 def _run(lr: float, seed: int, validation: float, test: float = 0.5) -> Run:
