@@ -30,10 +30,15 @@ class ReferenceTrainer:
         self._machine = _machine(tvm.IRModule({"step": self.step.function}))
 
     def train_step(self, x: np.ndarray, target: np.ndarray, lr: float, seed: int, index: int) -> float:
-        """One update; x int8 and target as the step wants them. Returns the loss."""
+        """One update; x int8 and target as the step wants them. Returns the loss.
+
+        A loss that is not finite updates nothing, as on the device; the caller keeps `index` then.
+        """
         scalars = np.array([lr], np.float32), np.array([seed], np.uint32), np.array([index], np.uint32)
         arrays = [x, target, *self.parameters.values(), *self.ratios.values(), *scalars]
         loss, _, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
+        if not np.isfinite(loss.numpy()):
+            return float(loss.numpy())
         trained, ratios = after[: len(self.step.trained)], after[len(self.step.trained) :]
         self.parameters.update(_named(self.step.trained, trained))
         self.ratios.update(_named(self.step.ratios, ratios))
