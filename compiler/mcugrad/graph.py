@@ -82,6 +82,11 @@ class Model:
             return self.input_shape
         return tuple(self.input_shape[self.input_axes.index(a)] for a in range(len(self.input_axes)))
 
+    def weight_scale(self, layer: str) -> npt.NDArray[np.float32]:
+        """The scale of a layer's weight per output channel."""
+        weights = (Role.WEIGHT, Role.FLOAT_WEIGHT)
+        return next(p.scale for p in self.parameters if p.layer == layer and p.role in weights)
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Layers with parameters, in the order of execution."""

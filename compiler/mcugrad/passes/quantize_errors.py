@@ -223,7 +223,8 @@ class _Rewriter:
             return dense_update(old, self.new[gradient], lr)
         accumulator, stored = self.gradients[gradient]
         one = relax.const(np.ones(1, np.float32))
-        more = (relax.const(qas_factor(parameter)), one if stored.scale is None else stored.scale, lr, seed, step)
+        qas = qas_factor(parameter, self.model.weight_scale(parameter.layer))
+        more = (relax.const(qas), one if stored.scale is None else stored.scale, lr, seed, step)
         facts = {"tensor": tensor, "layer": parameter.layer, "rate": HEAD_RATE if parameter.head else 1.0}
         if parameter.role is Role.BIAS:
             return update.update_bias(old, accumulator, *more, **facts)
@@ -231,11 +232,10 @@ class _Rewriter:
         return update.update_weight(old, accumulator, *more, inputs=subset.inputs, outputs=subset.outputs, **facts)
 
 
-def qas_factor(parameter: Parameter) -> np.ndarray:
-    """scale^-2 per output channel, 0 where the channel is dead, float32."""
+def qas_factor(parameter: Parameter, weight_scale: np.ndarray) -> np.ndarray:
+    """scale^-2 per output channel of a weight or bias, 0 where the layer's `weight_scale` says it is dead, float32."""
     scale = parameter.scale.astype(np.float64)
-    alive = scale >= (DEAD_SCALE if parameter.role is Role.WEIGHT else DEAD_SCALE**2)
-    return np.where(alive, 1.0 / np.maximum(scale, 1e-30) ** 2, 0.0).astype(np.float32)
+    return np.where(weight_scale >= DEAD_SCALE, 1.0 / np.maximum(scale, 1e-30) ** 2, 0.0).astype(np.float32)
 
 
 def _layer(value: relax.Call) -> str:

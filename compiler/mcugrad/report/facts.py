@@ -51,15 +51,15 @@ class ParameterFacts:
 
 def parameter_facts(model: Model, selection: Selection) -> list[ParameterFacts]:
     """The facts of every parameter, in the model's order."""
-    return [_facts(parameter, selection) for parameter in model.parameters]
+    return [_facts(p, model.weight_scale(p.layer), selection) for p in model.parameters]
 
 
-def _facts(parameter: Parameter, selection: Selection) -> ParameterFacts:
-    from mcugrad.passes.quantize_errors import qas_factor
+def _facts(parameter: Parameter, weight_scale: np.ndarray, selection: Selection) -> ParameterFacts:
+    from mcugrad.passes.quantize_errors import DEAD_SCALE
 
     shape = tuple(parameter.value.shape)
     outputs, inputs = _selected(parameter, selection)
-    alive = np.ones(shape[0], bool) if parameter.is_float else np.broadcast_to(qas_factor(parameter) > 0, shape[:1])
+    alive = np.broadcast_to(weight_scale >= DEAD_SCALE, shape[:1])
     kernel = parameter.value[0, 0].size if len(shape) > 1 else 1
     width = inputs.size if inputs is not None else 1
     scales = np.broadcast_to(parameter.scale, shape[:1])[alive]
