@@ -22,6 +22,7 @@ from models.float_ops import (
     Array,
     Clip,
     Conv,
+    DepthwiseConv,
     Gemm,
     GraphError,
     Layer,
@@ -191,7 +192,9 @@ class _Reader:
     def _conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         layer = self._layer(node, self._parameter(node, 1), self._parameter(node, 2))
         window = Window.of(node.name, layer.weight.shape[2:], attributes)
-        self._emit(node, Conv(window, int(attributes.get("group", 1))), layer=layer)
+        groups = int(attributes.get("group", 1))
+        depthwise = layer.weight.ndim == 4 and layer.weight.shape[:2] == (groups, 1) and groups > 1
+        self._emit(node, DepthwiseConv(window) if depthwise else Conv(window, groups), layer=layer)
 
     def _batch_norm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         source = self.renamed.get(node.input[0], node.input[0])

@@ -146,6 +146,61 @@ class Conv(Op):
 
 
 @dataclass(frozen=True)
+class DepthwiseConv(Op):
+    """A 2-D Conv with one filter per channel, tap by tap with the channels innermost: im2col would copy every input
+    kernel-size times for products of one row."""
+
+    window: Window
+
+    def forward(self, inputs: list[Array], layer: Layer | None) -> tuple[Array, Any]:
+        assert layer is not None
+        x = inputs[0]
+        n, c, h, w = x.shape
+        top, left, bottom, right = self.window.pads
+        padded = np.zeros((n, h + top + bottom, w + left + right, c), x.dtype)
+        padded[:, top : top + h, left : left + w] = x.transpose(0, 2, 3, 1)
+        taps = self._taps(padded, layer)
+        y = np.zeros_like(taps[0][0])
+        product = np.empty_like(y)
+        for part, weight in taps:
+            np.multiply(part, weight, out=product)
+            y += product
+        if layer.bias is not None:
+            y += layer.bias
+        return np.ascontiguousarray(y.transpose(0, 3, 1, 2)), (padded, (h, w))
+
+    def parameter_gradients(self, dy: Array, cache: Any, layer: Layer, wanted: Wanted) -> ParameterGradients:
+        weight = None
+        if wanted[0]:
+            error = np.ascontiguousarray(dy.transpose(0, 2, 3, 1))
+            sums = [(part * error).sum((0, 1, 2)) for part, _ in self._taps(cache[0], layer)]
+            weight = np.stack(sums, axis=1).reshape(layer.weight.shape)
+        return weight, dy.sum((0, 2, 3)) if wanted[1] else None
+
+    def backward(self, dy: Array, cache: Any, layer: Layer | None) -> list[Array]:
+        assert layer is not None
+        padded, (h, w) = cache
+        error = np.ascontiguousarray(dy.transpose(0, 2, 3, 1))
+        dx, product = np.zeros_like(padded), np.empty_like(error)
+        for part, weight in self._taps(dx, layer):
+            np.multiply(error, weight, out=product)
+            part += product
+        top, left = self.window.pads[:2]
+        return [np.ascontiguousarray(dx[:, top : top + h, left : left + w].transpose(0, 3, 1, 2))]
+
+    def _taps(self, padded: Array, layer: Layer) -> list[tuple[Array, Array]]:
+        """For every tap of the kernel: the view of `padded` (n, h, w, c) that it reads, and its weights (c,)."""
+        (kh, kw), (sh, sw), (dh, dw) = self.window.kernel, self.window.stride, self.window.dilation
+        oh, ow = (padded.shape[1] - (kh - 1) * dh - 1) // sh + 1, (padded.shape[2] - (kw - 1) * dw - 1) // sw + 1
+        if oh < 1 or ow < 1:
+            raise GraphError(f"a window of {kh}x{kw} does not fit into {padded.shape[1]}x{padded.shape[2]}")
+        weights = np.ascontiguousarray(layer.weight.reshape(-1, kh * kw).T)
+        places = [(i * dh, j * dw) for i in range(kh) for j in range(kw)]
+        views = [padded[:, y : y + (oh - 1) * sh + 1 : sh, x : x + (ow - 1) * sw + 1 : sw] for y, x in places]
+        return list(zip(views, weights, strict=True))
+
+
+@dataclass(frozen=True)
 class Gemm(Op):
     """y = x weight^T + bias: (n, in) -> (n, out)."""
 

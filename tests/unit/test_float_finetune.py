@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from models.float_graph import FloatGraph
-from models.float_ops import GraphError, Layer
+from models.float_ops import Conv, DepthwiseConv, GraphError, Layer, Window
 from models.watch import finetune_float as ff
 
 WATCH = Path(ff.__file__).parent
@@ -213,3 +213,18 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
     b.save(path, b.node("Sigmoid", "input", name="gate"), (3,))
     with pytest.raises(GraphError, match="'gate'.*Sigmoid"):
         FloatGraph.load(path)
+
+
+@pytest.mark.parametrize("stride, dilation, pads", [(1, 1, (1, 1, 1, 1)), (2, 1, (0, 1, 2, 0)), (1, 2, (2, 2, 1, 3))])
+def test_depthwise_convolution_is_a_grouped_one(stride: int, dilation: int, pads: tuple[int, int, int, int]) -> None:
+    """Tap by tap as by im2col: output and all gradients."""
+    random = np.random.default_rng(0)
+    window = Window((3, 2), (stride, stride), (dilation, dilation), pads)
+    layer = Layer("conv", random.standard_normal((5, 1, 3, 2)), random.standard_normal(5))
+    x, found = random.standard_normal((2, 5, 8, 7)), []
+    for op in (Conv(window, 5), DepthwiseConv(window)):
+        y, cache = op.forward([x], layer)
+        dy = np.cos(np.arange(y.size)).reshape(y.shape)
+        found.append([y, *op.backward(dy, cache, layer), *op.parameter_gradients(dy, cache, layer, (True, True))])
+    for grouped, depthwise in zip(*found, strict=True):
+        np.testing.assert_allclose(depthwise, grouped, rtol=1e-12, atol=1e-12)
