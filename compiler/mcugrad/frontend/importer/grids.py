@@ -68,7 +68,8 @@ def _limits(value: Pending, grid: Grid) -> tuple[int, int]:
     def place(real: float) -> int:
         if np.isinf(real):
             return -128 if real < 0 else 127
-        return int(np.clip(np.rint(np.float32(real) / np.float32(grid.scale)) + grid.zero_point, -128, 127))
+        with np.errstate(over="ignore"):  # a limit far outside a tiny grid is its end
+            return int(np.clip(np.rint(np.float32(real) / np.float32(grid.scale)) + grid.zero_point, -128, 127))
 
     return place(value.low), place(value.high)
 
