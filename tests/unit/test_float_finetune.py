@@ -215,7 +215,9 @@ def test_bad_input_is_told(tmp_path: Path) -> None:
         FloatGraph.load(path)
 
 
-@pytest.mark.parametrize("stride, dilation, pads", [(1, 1, (1, 1, 1, 1)), (2, 1, (0, 1, 2, 0)), (1, 2, (2, 2, 1, 3))])
+@pytest.mark.parametrize(
+    ("stride", "dilation", "pads"), [(1, 1, (1, 1, 1, 1)), (2, 1, (0, 1, 2, 0)), (1, 2, (2, 2, 1, 3))]
+)
 def test_depthwise_convolution_is_a_grouped_one(stride: int, dilation: int, pads: tuple[int, int, int, int]) -> None:
     """Tap by tap as by im2col: output and all gradients."""
     random = np.random.default_rng(0)
