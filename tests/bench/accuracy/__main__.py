@@ -43,9 +43,9 @@ def _train(results: Results, chosen: Sequence[str]) -> None:
 
 def train_cell(results: Results, network: str, arm: str, seeds: Sequence[int] = SEEDS) -> None:
     """Choose the learning rate where that is still to do, then train `seeds` with it."""
-    kind = ARMS[arm]
-    for lr in ARMS[arm if kind.rates else kind.rate_of].rates:
-        _once(results, network, arm if kind.rates else kind.rate_of, lr, SEEDS[0])
+    chooser = arm if ARMS[arm].rates else ARMS[arm].rate_of
+    for lr in ARMS[chooser].rates:
+        _once(results, network, chooser, lr, SEEDS[0])
     rate = results.rate(network, arm)
     assert rate is not None
     for seed in seeds:
@@ -114,7 +114,8 @@ def _run(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.accuracy", description=__doc__)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m tests.bench.accuracy", description=__doc__, formatter_class=raw)
     cells = [f"{network}/{arm}" for network, arm in (*HEADS, *MAIN, *PARTS)]
     parser.add_argument("--only", action="append", choices=cells, metavar="NETWORK/ARM", help=", ".join(cells))
     parser.add_argument("--table", action="store_true", help="write RESULTS.md, train nothing")
