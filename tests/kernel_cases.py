@@ -157,6 +157,11 @@ def int8s(rng: np.random.Generator, *shape: int) -> Array:
     return rng.integers(-128, 128, shape).astype(np.int8)
 
 
+def centred(w: Array, w_zero: Array) -> Array:
+    """Weights less the zero point of their output channel, int32."""
+    return np.asarray(w.astype(np.int32) - w_zero.astype(np.int32)[:, None, None, None])
+
+
 def errors(rng: np.random.Generator, kind: str, *shape: int) -> Array:
     """An error tensor over the whole range of its type."""
     if kind == "f32":

@@ -1,8 +1,9 @@
 /* mcugrad runtime: int8 inference and integer training kernels.
  *
  * Layouts: activations and errors CHW (batch 1), weights OIHW, 1-D data is H = 1.
- * Types: s8 tensors are int8 with one (scale, zero_point) each; weights are symmetric int8 with a scale per output
- * channel; biases are int32 in units of x_scale * w_scale[c]. NUMERICS.md gives every formula.
+ * Types: s8 tensors are int8 with one (scale, zero_point) each; weights are int8 with a scale per output channel, and
+ * symmetric except in the kernels called asymmetric; biases are int32 in units of x_scale * w_scale[c]. NUMERICS.md gives
+ * every formula.
  * No kernel allocates, calls libm, or touches memory other than its arguments. No pointer needs more than its type's
  * alignment. Unless a contract says otherwise the output must not overlap an input.
  */
@@ -78,6 +79,12 @@ void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwis
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
 void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
+/* mg_conv2d_s8 of weights with a zero point: the sum is of (x - x_zero) * (w - w_zero[oc]). Any geometry, depthwise and one
+ * position among them; simple rather than fast. int32 holds while k_h * k_w * in_c / groups <= 33,025 (255 * 255 per term,
+ * checked). */
+void mg_conv2d_asymmetric_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
+                             const int8_t *restrict w_zero, const int32_t *restrict bias, const float *restrict scale,
+                             int8_t *restrict y);
 
 typedef struct {
     float a_scale, b_scale; /* a_scale/y_scale and b_scale/y_scale */
@@ -178,6 +185,15 @@ float mg_pow2ceil_f32(float v);
 void mg_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);
+/* The same for weights with a zero point: acc = sum_{oc,ky,kx} e * (w - w_zero[oc]). In int32 (s8) it holds while
+ * k_h * k_w * out_c / groups <= 65,793 (128 * 255 per term, checked). Their update is mg_conv2d_update_weight: a zero point
+ * does not move, so the gradient by the stored integer is the same. */
+void mg_conv2d_asymmetric_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+                                   const int8_t *restrict w_zero, mg_store_t *s);
+void mg_conv2d_asymmetric_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w,
+                                    const int8_t *restrict w_zero, mg_store_t *s);
+void mg_conv2d_asymmetric_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w,
+                                    const int8_t *restrict w_zero, mg_store_t *s);
 
 /* Stochastic rounding: u in [0, 1) for element i of tensor `tensor` at `step`. */
 typedef struct {

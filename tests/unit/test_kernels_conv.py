@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
+from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, int8s, requantized
 from kernel_library import Array, Kernels
 
 
@@ -47,6 +47,17 @@ def test_depthwise_conv2d(kernels: Kernels, conv: Conv, seed: int) -> None:
     np.testing.assert_array_equal(_run(kernels, "depthwise_conv2d_s8", conv, x, w, b, scale), expected)
 
 
+@given(convs(), SEEDS)
+@FEW
+def test_conv2d_of_weights_with_a_zero_point(kernels: Kernels, conv: Conv, seed: int) -> None:
+    x, w, b, scale = _operands(conv, seed)
+    w_zero = int8s(np.random.default_rng(seed + 1), conv.out_c)
+    acc = conv.accumulate(x, centred(w, w_zero), b)
+    y = np.full((conv.out_c, *conv.out), 77, np.int8)
+    kernels("conv2d_asymmetric_s8", conv.struct(), x, w, w_zero, b, scale, y)
+    np.testing.assert_array_equal(y, requantized(acc, scale[:, None, None], conv.zeros[1], conv.limits))
+
+
 @given(st.integers(1, 70), st.integers(1, 11), SEEDS)
 @FEW
 def test_fully_connected(kernels: Kernels, n_in: int, n_out: int, seed: int) -> None:
@@ -65,6 +76,14 @@ def test_the_longest_sum_that_cannot_overflow(kernels: Kernels) -> None:
     one = replace(conv, size=(1, 1))
     y = _run(kernels, "fully_connected_s8", one, np.ascontiguousarray(x[:, :, :1]), w, None, scale)
     np.testing.assert_array_equal(y.ravel(), expected[:1])
+
+
+def test_the_longest_sum_of_weights_with_a_zero_point(kernels: Kernels) -> None:
+    conv = Conv(1, 33025, 1, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), (-128, 0))
+    x, w = np.full((conv.in_c, 1, 1), 127, np.int8), np.full(conv.weight, -128, np.int8)
+    scale, y, w_zero = np.array([5e-8], F32), np.zeros(1, np.int8), np.full(1, 127, np.int8)
+    kernels("conv2d_asymmetric_s8", conv.struct(), x, w, w_zero, None, scale, y)
+    np.testing.assert_array_equal(y, requantized(np.full(1, -33025 * 255 * 255), scale, 0, (-128, 127)))
 
 
 def _qlinear_conv(conv: Conv, x: Array, w: Array, b: Array, scales: tuple[Array, Array, Array]) -> Array:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_cases import F32, FEW, SEEDS, Conv, convs, errors, int8s
+from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, errors, int8s
 from kernel_library import ERROR_TYPES, Array, Kernels, Random, Store, Subset, address
 
 TYPES = st.sampled_from(sorted(ERROR_TYPES))
@@ -52,18 +52,40 @@ def test_dgrad(kernels: Kernels, conv: Conv, kind: str, seed: int) -> None:
 
 @given(convs(), TYPES, SEEDS)
 @FEW
-def test_dgrad_visits_every_element_once(kernels: Kernels, conv: Conv, kind: str, seed: int) -> None:
+def test_dgrad_of_weights_with_a_zero_point(kernels: Kernels, conv: Conv, kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    e, w = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, *conv.weight)
+    w_zero = int8s(rng, conv.out_c)
+    dx = np.full((conv.in_c, *conv.size), np.nan, F32)
+    store = Store(out=address(dx), base_scale=1.0)
+    kernels(f"conv2d_asymmetric_dgrad_{kind}", conv.struct(), e, w, w_zero, store)
+    np.testing.assert_array_equal(dx, conv.dgrad(e, centred(w, w_zero)))
+
+
+def test_the_longest_dgrad_of_weights_with_a_zero_point(kernels: Kernels) -> None:
+    conv = Conv(1, 1, 65793, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    e, w = np.full((conv.out_c, 1, 1), -128, np.int8), np.full(conv.weight, 127, np.int8)
+    dx = np.zeros((1, 1, 1), F32)
+    store = Store(out=address(dx), base_scale=1.0)
+    kernels("conv2d_asymmetric_dgrad_s8", conv.struct(), e, w, np.full(conv.out_c, -128, np.int8), store)
+    assert dx.item() == F32(-65793 * 128 * 255)
+
+
+@given(convs(), TYPES, SEEDS, st.booleans())
+@FEW
+def test_dgrad_visits_every_element_once(kernels: Kernels, conv: Conv, kind: str, seed: int, asymmetric: bool) -> None:
     """The result is added to what it replaces, so an element stored twice would show."""
     rng = np.random.default_rng(seed)
     e, w = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, *conv.weight)
     skip = rng.integers(-50, 51, (conv.in_c, *conv.size)).astype(np.int8)
-    total = skip.copy()
-    largest = max(float(np.abs(conv.dgrad(e, w)).max()), 1.0)
-    base = F32(60.0 / largest)
+    w_zero = int8s(rng, conv.out_c) if asymmetric else np.zeros(conv.out_c, np.int8)
+    total, expected = skip.copy(), conv.dgrad(e, centred(w, w_zero))
+    base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
     pointer = address(total)
     store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
-    kernels(f"conv2d_dgrad_{kind}", conv.struct(), e, w, store)
-    np.testing.assert_array_equal(total, np.rint(conv.dgrad(e, w) * base + skip.astype(F32)))
+    name, more = (f"conv2d_asymmetric_dgrad_{kind}", [w_zero]) if asymmetric else (f"conv2d_dgrad_{kind}", [])
+    kernels(name, conv.struct(), e, w, *more, store)
+    np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
     assert store.clipped == 0
 
 
