@@ -32,15 +32,13 @@ ELEMENTWISE = {
 class Piece:
     """A model (batch 1, float input x) with samples x (n, *input) and the test's own outputs (n, *output).
 
-    `slack` is what the test's rewriting itself adds to the error, in units of the output; `quantised` says that the
-    model has its scales already.
+    `quantised` says that the model has its scales already.
     """
 
     name: str
     model: onnx.ModelProto
     x: Array
     expected: Array
-    slack: float = 0.0
     quantised: bool = False
 
 
@@ -60,11 +58,6 @@ def operator_of(case: TestCase) -> str:
     assert case.model is not None
     node = case.model.graph.node[0]
     return f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else str(node.op_type)
-
-
-def own_weights(case: TestCase) -> onnx.ModelProto:
-    """A QLinearConv or QLinearMatMul with its weights as they are."""
-    return _Builder(case).own_weights()
 
 
 def pieces(case: TestCase) -> Iterator[Piece]:
@@ -219,36 +212,20 @@ class _Builder:
         return Piece(self.name, model, self.x.astype(np.float32), self.y.astype(np.float32), quantised=True)
 
     def quantised_layer(self) -> Iterator[Piece]:
-        """x's real values, QuantizeLinear, the node with its weights on a symmetric grid, DequantizeLinear.
+        """x's real values, QuantizeLinear, the node as it is, DequantizeLinear.
 
-        The tests' weights have a zero point, which the compiler refuses. Rounding them to 127 steps a side moves sums
-        by at most what `slack` says. float16 scales become the float32 numbers that they are.
+        float16 scales become the float32 numbers that they are.
         """
-        (xs, xz), (ws, wz), (ys, yz) = self._grid(1), self._grid(4), self._grid(6)
+        (xs, xz), (_, _), (ys, yz) = grids = self._grid(1), self._grid(4), self._grid(6)
         x = ((self.x.astype(np.float64) - xz) * xs).astype(np.float32)
-        weights = (self.arrays[self.node.input[3]].astype(np.float64) - wz) * ws
-        expected = (self.y.astype(np.float64) - yz) * ys
+        weights, expected = self.arrays[self.node.input[3]], (self.y.astype(np.float64) - yz) * ys
+        flat = [v for grid in grids for v in grid]
         if self.node.op_type == "QLinearMatMul" and weights.ndim == 3:
             for i in range(len(x)):
-                yield self._quantised(
-                    f"{self.name}_{i}", x[i : i + 1], weights[i], expected[i : i + 1], (xs, xz, ys, yz)
-                )
+                model = self._layer(weights[i], flat, x.shape[1:])
+                yield Piece(f"{self.name}_{i}", model, x[i : i + 1], expected[i : i + 1], quantised=True)
         else:
-            yield self._quantised(self.name, x, weights, expected, (xs, xz, ys, yz))
-
-    def own_weights(self) -> onnx.ModelProto:
-        (xs, xz), (ws, wz), (ys, yz) = self._grid(1), self._grid(4), self._grid(6)
-        return self._layer(self.arrays[self.node.input[3]], (xs, xz, ws, wz, ys, yz), self.x.shape[1:])
-
-    def _quantised(self, name: str, x: Array, weights: Array, expected: Array, grids: tuple[Array, ...]) -> Piece:
-        step = float(np.abs(weights).max()) / 127
-        q = np.rint(weights / step).astype(np.int8)
-        error = np.abs(weights - q * step)
-        terms = np.moveaxis(error, 0, -1) if self.node.op_type == "QLinearConv" else error
-        slack = float(np.abs(x).max() * terms.reshape(-1, terms.shape[-1]).sum(axis=0).max())
-        xs, xz, ys, yz = grids
-        model = self._layer(q, (xs, xz, np.float32(step), np.int8(0), ys, yz), x.shape[1:])
-        return Piece(name, model, x, expected, slack, quantised=True)
+            yield Piece(self.name, self._layer(weights, flat, x.shape[1:]), x, expected, quantised=True)
 
     def _layer(self, weights: Array, grids: Sequence[Any], shape: Sequence[int]) -> onnx.ModelProto:
         """QuantizeLinear, the node, DequantizeLinear with these (scale, zero point) of x, weights and output."""

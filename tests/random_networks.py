@@ -28,10 +28,13 @@ class Options:
     activations: str  # QInt8 or QUInt8
     symmetric: bool
     per_channel: bool
+    weights: str = "QInt8"
+    weight_zero: bool = False  # WeightSymmetric=False: weights have a zero point
 
     def __str__(self) -> str:
         grid = "symmetric" if self.symmetric else "asymmetric"
-        return f"{self.form}-{self.activations}-{grid}-{'channel' if self.per_channel else 'tensor'}"
+        zero = f"-{self.weights}-zero" if self.weight_zero else ""
+        return f"{self.form}-{self.activations}-{grid}-{'channel' if self.per_channel else 'tensor'}{zero}"
 
 
 class _Network:
@@ -170,8 +173,8 @@ class _Reader(ort.CalibrationDataReader):  # type: ignore[misc]
 def quantized(model: onnx.ModelProto, x: Array, options: Options) -> onnx.ModelProto:
     """quantize_static(model) calibrated on x.
 
-    With uint8 activations weights have 7 bits: onnxruntime's kernels for x86 without VNNI add pairs of products in
-    saturating int16, which 8 bits overflow; the integers of such a run are wrong.
+    With uint8 activations int8 weights have 7 bits: onnxruntime's kernels for x86 without VNNI add pairs of products in
+    saturating int16, which 8 bits overflow; the integers of such a run are wrong. Those for uint8 weights are exact.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -188,10 +191,14 @@ def quantized(model: onnx.ModelProto, x: Array, options: Options) -> onnx.ModelP
                 _Reader(x),
                 quant_format=ort.QuantFormat[options.form],
                 per_channel=options.per_channel,
-                reduce_range=options.activations == "QUInt8",
+                reduce_range=(options.activations, options.weights) == ("QUInt8", "QInt8"),
                 activation_type=ort.QuantType[options.activations],
-                weight_type=ort.QuantType.QInt8,
-                extra_options={"ActivationSymmetric": options.symmetric, "ForceQuantizeNoInputCheck": True},
+                weight_type=ort.QuantType[options.weights],
+                extra_options={
+                    "ActivationSymmetric": options.symmetric,
+                    "WeightSymmetric": not options.weight_zero,
+                    "ForceQuantizeNoInputCheck": True,
+                },
             )
             return onnx.load(path)
     finally:

@@ -83,11 +83,12 @@ def _correlate(x: Array, w: Array, k: dict[str, Any]) -> Array:
 # ---- operators: (operands, attributes as the compiler names them) -> result ------------------------------------------
 
 
-def conv2d(x: Dual, w: Dual, b: Dual, scale: Dual, **k: Any) -> Dual:
-    """y = clamp(round((b + sum (x - x_zero) * w) * scale) + y_zero)."""
+def conv2d(x: Dual, w: Dual, b: Dual, scale: Dual, *w_zero: Dual, **k: Any) -> Dual:
+    """y = clamp(round((b + sum (x - x_zero) * (w - w_zero)) * scale) + y_zero)."""
     across = (1, -1, 1, 1)
-    acc = _correlate(_integers(x.q) - k["x_zero"], _integers(w.q), k) + _integers(b.q).reshape(across)
-    near = _correlate(x.v - k["x_zero"], w.v, k) + b.v.reshape(across)
+    zero = _integers(w_zero[0].q).reshape(-1, 1, 1, 1) if w_zero else 0
+    acc = _correlate(_integers(x.q) - k["x_zero"], _integers(w.q) - zero, k) + _integers(b.q).reshape(across)
+    near = _correlate(x.v - k["x_zero"], w.v - zero, k) + b.v.reshape(across)
     factor = scale.q.reshape(across)
     return _on_grid(acc.astype(F32) * factor, acc * factor.astype(np.float64), near * factor.astype(np.float64), k)
 

@@ -21,6 +21,9 @@ from random_networks import Array, Options, network, quantized, samples
 OPTIONS = [
     Options(*which)
     for which in itertools.product(("QDQ", "QOperator"), ("QInt8", "QUInt8"), (False, True), (True, False))
+] + [
+    Options(form, kind, False, per_channel, kind, weight_zero=True)
+    for form, kind, per_channel in itertools.product(("QDQ", "QOperator"), ("QInt8", "QUInt8"), (True, False))
 ]
 NETWORKS = 4  # for each of the options
 SAMPLES = 2
@@ -83,6 +86,15 @@ def test_layers_equal_onnxruntime(built: _Built, options: Options) -> None:
             assert sum(found.elements[op] for op in EXACT) > 0
             built.total[which].merge(found)
     assert not problems, problems
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_zero_points_of_weights_are_used(built: _Built, options: Options) -> None:
+    """In every network that has them. onnxruntime's QDQ quantiser gives none to weights per channel."""
+    has_them = options.weight_zero and (options.form, options.per_channel) != ("QDQ", True)
+    for case in built.cases[options]:
+        calls = built.emitted.entries[case.model.name].program.calls
+        assert any(c.kernel == "mg_conv2d_asymmetric_s8" for c in calls) == has_them
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

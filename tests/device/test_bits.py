@@ -22,6 +22,8 @@ from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session, SessionResult
 from mcugrad.simulate.toolchain import Compiler
 from mcugrad.simulate.vm import ReferenceTrainer
+from random_networks import Options as QuantizerOptions
+from random_networks import quantized
 
 pytestmark = pytest.mark.device
 
@@ -56,6 +58,19 @@ weight = { stem = 1.0, grouped = 1.0, wide = 0.25 }
 """
 
 
+ASYMMETRIC = """
+errors = "{}"
+bias.last = 99
+weight = {{ stem_quant = 1.0, grouped_quant = 1.0, wide_quant = 0.25 }}
+"""
+
+
+def asymmetric() -> onnx.ModelProto:
+    """residual_2d in QLinearConv and QGemm whose weights have a zero point for each channel."""
+    model = residual_2d()
+    return quantized(model, samples(model), QuantizerOptions("QOperator", "QUInt8", False, True, "QUInt8", True))
+
+
 @dataclass(frozen=True)
 class Case:
     """A model, how it trains, and at which rate."""
@@ -71,6 +86,9 @@ CASES = {
     "watch-sparse": Case(watch, SPARSE_WATCH),
     "residual-all": Case(residual_2d, "all"),
     "residual-float": Case(residual_2d, FLOAT_ERRORS),
+    "asymmetric-all": Case(asymmetric, "all"),
+    "asymmetric-float": Case(asymmetric, ASYMMETRIC.format("float32")),
+    "asymmetric-wide": Case(asymmetric, ASYMMETRIC.format("int16")),
     "regression-wide": Case(lambda: residual_2d(seed=1, outputs=3), WIDE_REGRESSION, "mse"),
 }
 

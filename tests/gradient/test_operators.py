@@ -59,26 +59,37 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dic
 
 
 def _check_conv(
-    x_shape: Sequence[int], w_shape: Sequence[int], attrs: dict[str, Any], x_zero: int, grid: dict[str, Any], seed: int
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    attrs: dict[str, Any],
+    x_zero: int,
+    grid: dict[str, Any],
+    seed: int,
+    asymmetric: bool = False,
 ) -> None:
     rng = np.random.default_rng(seed)
     x, w = _int8(rng, *x_shape), rng.integers(-127, 128, w_shape).astype(np.int8)
     b = rng.integers(-20000, 20000, w_shape[0]).astype(np.int32)
     spread = 70 * 75 * np.sqrt(np.prod(w_shape[1:]))  # of the accumulator
     scale = relax.const((rng.uniform(10, 120, w_shape[0]) / spread).astype(np.float32))
+    w_zero = [relax.const(_int8(rng, w_shape[0]))] if asymmetric else []
 
     def build(emit: Emit, v: Sequence[relax.Var]) -> relax.Var:
-        return emit(ops.conv2d(*v, scale, x_zero=x_zero, **attrs, **grid))
+        return emit(ops.conv2d(*v, scale, *w_zero, x_zero=x_zero, **attrs, **grid))
 
     check_gradients(build, [x, w, b], seed)
 
 
 @settings(few, max_examples=60)
-@given(convolutions(), zeros, grids(), seeds)
+@given(convolutions(), zeros, grids(), seeds, st.booleans())
 def test_conv2d(
-    conv: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], x_zero: int, grid: dict[str, Any], seed: int
+    conv: tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]],
+    x_zero: int,
+    grid: dict[str, Any],
+    seed: int,
+    asymmetric: bool,
 ) -> None:
-    _check_conv(*conv, x_zero, grid, seed)
+    _check_conv(*conv, x_zero, grid, seed, asymmetric)
 
 
 @few

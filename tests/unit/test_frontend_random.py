@@ -68,17 +68,22 @@ def _activation_scales(model: onnx.ModelProto) -> list[float]:
     st.booleans(),
     st.booleans(),
     st.sampled_from([ort.QuantType.QInt8, ort.QuantType.QUInt8]),
+    st.booleans(),
 )
-@settings(RANDOM, max_examples=50)
+@settings(RANDOM, max_examples=60)
 def test_quantised_graphs_keep_their_outputs(
-    form: ort.QuantFormat, model: onnx.ModelProto, per_channel: bool, symmetric: bool, kind: ort.QuantType
+    form: ort.QuantFormat,
+    model: onnx.ModelProto,
+    per_channel: bool,
+    symmetric: bool,
+    kind: ort.QuantType,
+    weight_zero: bool,
 ) -> None:
     logging.getLogger().setLevel(logging.ERROR)
     x = np.random.default_rng(1).standard_normal((6, *shape_of(model)[1:])).astype(np.float32)
-    options = {"ActivationSymmetric": symmetric, "ForceQuantizeNoInputCheck": True}
-    given_model = _quantized(
-        model, x, quant_format=form, per_channel=per_channel, activation_type=kind, extra_options=options
-    )
+    options = {"ActivationSymmetric": symmetric, "ForceQuantizeNoInputCheck": True, "WeightSymmetric": not weight_zero}
+    types = {"activation_type": kind, "weight_type": kind if weight_zero else ort.QuantType.QInt8}
+    given_model = _quantized(model, x, quant_format=form, per_channel=per_channel, extra_options=options, **types)
     assume(1.0 not in _activation_scales(given_model))  # a tensor that is always zero has no range to speak of
     prepared = prepare(given_model)
     expected = np.concatenate([run(given_model, x[i : i + 1]) for i in range(len(x))])

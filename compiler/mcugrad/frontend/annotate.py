@@ -67,8 +67,9 @@ def _constant(graph: Graph, node: Node) -> None:
     value = graph.consts[name]
     axis = node.attrs.get("axis", 1) % max(1, value.ndim)
     raw = graph.consts[node.inputs[1]].astype(np.float32)
-    if raw.size not in (1, value.shape[axis] if value.ndim else 1):
-        raise fail(node, f"{raw.size} scales for shape {value.shape}", "quantise the float model again")
+    for count, what in ((raw.size, "scales"), (_zero(graph, node).size, "zero points")):
+        if count not in (1, value.shape[axis] if value.ndim else 1):
+            raise fail(node, f"{count} {what} for shape {value.shape}", "quantise the float model again")
     scale, zero = _along(raw, axis, value.ndim), _along(_zero(graph, node), axis, value.ndim)
     graph.nodes.remove(node)
     if node.op == "QuantizeLinear":
@@ -136,12 +137,11 @@ def _spread(graph: Graph) -> None:
 
 
 def check_weight(graph: Graph, node: Node) -> None:
-    """Raises McugradError unless the stored weight of a Conv or Gemm is symmetric int8, one scale an output channel."""
+    """Raises McugradError unless the stored weight of a Conv or Gemm is int8, one scale and zero point a channel."""
     stored = graph.stored[node.inputs[1]]
     if stored.q.dtype != np.int8:
         raise McugradError(f"node '{node.name}' ({node.op}): {stored.q.dtype} weights; quantise weights to int8")
-    if stored.zero.any():
-        raise fail(node, "its weights have a zero point", "quantise weights symmetrically (WeightSymmetric, QInt8)")
-    flat = stored.scale.reshape(stored.scale.shape[0], -1)
-    if (flat != flat[:, :1]).any():
-        raise fail(node, "its weight scales vary along an input axis", "quantise per tensor or per output channel")
+    for values, what in ((stored.scale, "scales"), (stored.zero, "zero points")):
+        flat = values.reshape(values.shape[0], -1)
+        if (flat != flat[:, :1]).any():
+            raise fail(node, f"its weight {what} vary along an input axis", "quantise per tensor or per output channel")

@@ -132,11 +132,13 @@ def _weights(graph: Graph, node: Node) -> None:
         graph.stored[name] = _symmetric(graph.consts[name])
     check_weight(graph, node)
     stored = graph.stored[name]
-    scale = np.ascontiguousarray(stored.scale.reshape(stored.scale.shape[0], -1)[:, 0], np.float32)
-    node.inputs[1] = _dequantized(graph, name, stored.q, scale)
+    scale, zero = (v.reshape(v.shape[0], -1)[:, 0] for v in (stored.scale, stored.zero))
+    scale = np.ascontiguousarray(scale, np.float32)
+    node.inputs[1] = _dequantized(graph, name, stored.q, scale, zero)
     if node.input(2):
         units = np.float32(graph.quant[x].scale) * scale
-        node.inputs[2] = _dequantized(graph, node.inputs[2], _bias(graph, node.inputs[2], units), units)
+        counts = _bias(graph, node.inputs[2], units)
+        node.inputs[2] = _dequantized(graph, node.inputs[2], counts, units, np.zeros(units.shape))
 
 
 def _check_head(graph: Graph, node: Node) -> None:
@@ -166,12 +168,12 @@ def _bias(graph: Graph, name: str, units: Array) -> Array:
     return np.asarray(np.clip(counts, _INT32.min, _INT32.max).astype(np.int32))
 
 
-def _dequantized(graph: Graph, name: str, q: Array, scale: Array) -> str:
-    """Constants q, scale, zero point 0 (one of each a channel) and their DQ node; returns the real tensor."""
+def _dequantized(graph: Graph, name: str, q: Array, scale: Array, zero: Array) -> str:
+    """Constants q, scale, zero point (one of each a channel) and their DQ node; returns the real tensor."""
     names = [
         graph.add_const(f"{name}_int{8 * q.dtype.itemsize}", q),
         graph.add_const(f"{name}_scale", scale),
-        graph.add_const(f"{name}_zero_point", np.zeros(scale.shape, q.dtype)),
+        graph.add_const(f"{name}_zero_point", zero.astype(q.dtype)),
     ]
     real = graph.new_name(f"{name}_dq")
     graph.shapes[real], graph.dtypes[real] = tuple(q.shape), 1

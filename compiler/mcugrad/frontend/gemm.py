@@ -20,8 +20,8 @@ def canonical_gemm(graph: Graph, node: Node) -> None:
     if not attrs.get("transB", 0):
         graph.map_const(node, 1, np.transpose)
     alpha, beta = float(attrs.get("alpha", 1.0)), float(attrs.get("beta", 1.0))
-    if alpha != 1.0:
-        scale_rows(graph, node, np.full(graph.shapes[node.inputs[1]][0], alpha))
+    if alpha != 1.0 and not scale_rows(graph, node, np.full(graph.shapes[node.inputs[1]][0], alpha)):
+        raise fail(node, f"its int8 weights cannot take its alpha of {alpha:g}", "export it with alpha = 1")
     node.inputs[0] = x
     _bias(graph, node, beta)
     _rows(graph, node, shape)
@@ -46,16 +46,18 @@ def scale_rows(graph: Graph, node: Node, factor: Array) -> bool:
     line = (-1,) + (1,) * (graph.consts[name].ndim - 1)
     by = factor.reshape(line)
     stored = graph.stored.get(name)
-    if stored is not None and (stored.zero.any() or (by == 0).any() or (stored.q * np.sign(by) > 127).any()):
-        return False
+    if stored is not None:
+        turned = (v * np.sign(by) for v in (stored.q, stored.zero))
+        if (by == 0).any() or any((v > 127).any() for v in turned):
+            return False
     graph.map_const(node, 1, lambda w: w)  # a constant of its own
     own = node.inputs[1]
     if graph.only_consumer(own) is not node:
         own = graph.add_const(own, graph.consts[own])
         node.inputs[1] = own
     if stored is not None:
-        q = (stored.q * np.sign(by)).astype(stored.q.dtype)
-        graph.stored[own] = type(stored)(q, (stored.scale * np.abs(by)).astype(np.float32), stored.zero)
+        q, zero = ((v * np.sign(by)).astype(v.dtype) for v in (stored.q, stored.zero))
+        graph.stored[own] = type(stored)(q, (stored.scale * np.abs(by)).astype(np.float32), zero)
     graph.consts[own] = (graph.consts[own] * by).astype(np.float32)
     return True
 

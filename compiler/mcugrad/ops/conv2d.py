@@ -3,10 +3,10 @@
     y[oc,oy,ox] = requantize(b[oc] + sum_{ic,ky,kx} (x[ic,iy,ix] - x_zero) * w[oc,ic,ky,kx])
     iy = oy*stride_h + ky*dilation_h - pad_top,  ix = ox*stride_w + kx*dilation_w - pad_left
 
-x int8 (1, in_c, in_h, in_w), w int8 (out_c, in_c/groups, k_h, k_w) symmetric per output channel, b int32 (out_c,) in
-units of x_scale * w_scale, scale float32 (out_c,) = x_scale * w_scale / y_scale, y int8 (1, out_c, out_h, out_w);
-ic counts within the group of oc. Padding is real zero. The arithmetic is onnxruntime's QLinearConv bit for bit
-(NUMERICS.md).
+x int8 (1, in_c, in_h, in_w), w int8 (out_c, in_c/groups, k_h, k_w), b int32 (out_c,) in units of x_scale * w_scale,
+scale float32 (out_c,) = x_scale * w_scale / y_scale, y int8 (1, out_c, out_h, out_w); ic counts within the group of oc.
+Padding is real zero. The arithmetic is onnxruntime's QLinearConv bit for bit (NUMERICS.md). w is symmetric unless a
+fifth argument follows, the constant w_zero int8 (out_c,): then w - w_zero[oc] takes the place of w, also in dL/dx.
 
 Gradients (straight-through; e is the error of the accumulator, e = mask * scale * dL/dy):
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 MAX_TERMS = 65_535  # |x - x_zero| <= 255, |w| <= 128: as many products fit an int32 accumulator
 MAX_DGRAD_TERMS = 131_071  # |e| <= 128, |w| <= 128
+MAX_ASYMMETRIC_TERMS = 33_025  # |x - x_zero| <= 255, |w - w_zero| <= 255
+MAX_ASYMMETRIC_DGRAD_TERMS = 65_793  # |e| <= 128, |w - w_zero| <= 255
 MAX_POSITIONS = 66_311  # |e| <= 127, |x - x_zero| <= 255
 
 
@@ -60,7 +62,13 @@ def _inside(row: tirx.PrimExpr, col: tirx.PrimExpr, height: int, width: int) -> 
     return tirx.all(row >= 0, row < height, col >= 0, col < width)
 
 
-def _compute(x: te.Tensor, w: te.Tensor, b: te.Tensor, scale: te.Tensor, **a: object) -> te.Tensor:
+def _centred(w: te.Tensor, w_zero: Sequence[te.Tensor], *at: tirx.PrimExpr) -> tirx.PrimExpr:
+    """The weight at (oc, ...) less its zero point, int32; `w_zero` is empty for symmetric weights."""
+    value = w(*at).astype("int32")
+    return value - w_zero[0][at[0]].astype("int32") if w_zero else value
+
+
+def _compute(x: te.Tensor, w: te.Tensor, b: te.Tensor, scale: te.Tensor, *w_zero: te.Tensor, **a: object) -> te.Tensor:
     attrs: Attrs = dict(a)
     out = shape(_infer(attrs, [Type(shape(x), "int8"), Type(shape(w), "int8")]))
     (_, _, height, width), (out_c, group_c, k_h, k_w) = shape(x), shape(w)
@@ -71,7 +79,7 @@ def _compute(x: te.Tensor, w: te.Tensor, b: te.Tensor, scale: te.Tensor, **a: ob
     def product(oc: tirx.PrimExpr, oy: tirx.PrimExpr, ox: tirx.PrimExpr) -> tirx.PrimExpr:
         row, col = oy * s_h + ky * d_h - top, ox * s_w + kx * d_w - left
         value = x[0, tirx.indexdiv(oc, per_group) * group_c + ic, row, col].astype("int32") - i32(zero)
-        weight = w[oc, ic, ky, kx].astype("int32")
+        weight = _centred(w, w_zero, oc, ic, ky, kx)
         return tirx.if_then_else(_inside(row, col, height, width), value * weight, i32(0))
 
     acc = te.compute(out, lambda n, oc, oy, ox: te.sum(product(oc, oy, ox), axis=[ic, ky, kx]), name="acc")
@@ -84,16 +92,16 @@ def _compute(x: te.Tensor, w: te.Tensor, b: te.Tensor, scale: te.Tensor, **a: ob
 
 
 def _gradient(y: relax.Var, call: relax.Call, adjoint: relax.Var, builder: relax.BlockBuilder) -> list[relax.Expr]:
-    x, w, b, scale = call.args
+    x, w, _, scale, *w_zero = call.args
     attrs = attributes(call)
     scaled = builder.emit(error.channel_scale(adjoint, scale))
     e = builder.emit(error.mask(scaled, y, y_min=attrs["y_min"], y_max=attrs["y_max"], layer=attrs["layer"]))
     _, _, height, width = shape(x)
     return [
-        conv2d_dgrad(e, w, in_h=height, in_w=width, **attrs),
+        conv2d_dgrad(e, w, *w_zero, in_h=height, in_w=width, **attrs),
         conv2d_wgrad(e, x, k_h=shape(w)[2], k_w=shape(w)[3], **attrs),
         bias_grad(e, layer=attrs["layer"]),
-        no_adjoint(scale),
+        *(no_adjoint(constant) for constant in (scale, *w_zero)),
     ]
 
 
@@ -119,17 +127,25 @@ def _check_sum(layer: str, what: str, terms: int, limit: int) -> None:
         )
 
 
+def _zero_names(low: Lowering, attrs: Attrs, w_zero: Sequence[relax.Expr]) -> list[str]:
+    return [low.name(zero, f"{attrs['layer']}.w_zero") for zero in w_zero]
+
+
 def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
-    x, w, b, scale = call.args
+    x, w, b, scale, *w_zero = call.args
     attrs, xs, ws, ys = attributes(call), shape(x), shape(w), shape(var)
-    _check_sum(attrs["layer"], "one output", ws[1] * ws[2] * ws[3], MAX_TERMS)
+    limit = MAX_ASYMMETRIC_TERMS if w_zero else MAX_TERMS
+    _check_sum(attrs["layer"], "one output", ws[1] * ws[2] * ws[3], limit)
     kernel = "mg_conv2d_s8"
-    if xs[2:] == ys[2:] == ws[2:] == (1, 1) and attrs["groups"] == 1:
+    if w_zero:
+        kernel = "mg_conv2d_asymmetric_s8"
+    elif xs[2:] == ys[2:] == ws[2:] == (1, 1) and attrs["groups"] == 1:
         kernel = "mg_fully_connected_s8"
     elif attrs["groups"] == xs[1] and xs[1] > 1:
         kernel = "mg_depthwise_conv2d_s8"
     out = low.activation(var, attrs)
-    names = [low.name(x), low.name(w), low.name(b), low.name(scale, f"{attrs['layer']}.scale")]
+    names = [low.name(x), low.name(w), *_zero_names(low, attrs, w_zero), low.name(b)]
+    names.append(low.name(scale, f"{attrs['layer']}.scale"))
     args: tuple[Argument, ...] = (_geometry(xs, ws, ys, attrs), *(Ref(n) for n in names), Ref(out))
     low.call(kernel, attrs["layer"], "Conv", args, names, [out], work="forward", macs=_macs(ws, ys))
 
@@ -145,7 +161,7 @@ def _infer_dgrad(attrs: Attrs, types: Sequence[Type]) -> Type:
     return Type((1, in_c, attrs["in_h"], attrs["in_w"]), ACCUMULATOR[dtype(types[0])])
 
 
-def _compute_dgrad(e: te.Tensor, w: te.Tensor, **a: object) -> te.Tensor:
+def _compute_dgrad(e: te.Tensor, w: te.Tensor, *w_zero: te.Tensor, **a: object) -> te.Tensor:
     attrs: Attrs = dict(a)
     (_, _, out_h, out_w), (out_c, group_c, k_h, k_w) = shape(e), shape(w)
     (s_h, s_w), (d_h, d_w), (top, left, _, _) = attrs["stride"], attrs["dilation"], attrs["pads"]
@@ -157,7 +173,7 @@ def _compute_dgrad(e: te.Tensor, w: te.Tensor, **a: object) -> te.Tensor:
         row, col = iy + top - ky * d_h, ix + left - kx * d_w
         oy, ox = tirx.floordiv(row, s_h), tirx.floordiv(col, s_w)
         hit = tirx.all(oy * s_h == row, ox * s_w == col, _inside(oy, ox, out_h, out_w))
-        weight = w[channel, tirx.indexmod(ic, group_c), ky, kx].astype(acc)
+        weight = _centred(w, w_zero, channel, tirx.indexmod(ic, group_c), ky, kx).astype(acc)
         return tirx.if_then_else(hit, e[0, channel, oy, ox].astype(acc) * weight, tirx.const(0, acc))
 
     out = (1, group_c * attrs["groups"], attrs["in_h"], attrs["in_w"])
@@ -165,14 +181,15 @@ def _compute_dgrad(e: te.Tensor, w: te.Tensor, **a: object) -> te.Tensor:
 
 
 def _lower_dgrad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
-    e, w = call.args
+    e, w, *w_zero = call.args
     attrs, ws = attributes(call), shape(w)
     if dtype(e) == "int8":
-        _check_sum(attrs["layer"], "one input's gradient", ws[0] // attrs["groups"] * ws[2] * ws[3], MAX_DGRAD_TERMS)
+        limit = MAX_ASYMMETRIC_DGRAD_TERMS if w_zero else MAX_DGRAD_TERMS
+        _check_sum(attrs["layer"], "one input's gradient", ws[0] // attrs["groups"] * ws[2] * ws[3], limit)
     geometry = _geometry(shape(var), ws, shape(e), attrs)
-    args = (geometry, Ref(low.name(e)), Ref(low.name(w)))
-    kernel = f"mg_conv2d_dgrad_{low.suffix(e)}"
-    reads = [low.name(e), low.name(w)]
+    reads = [low.name(e), low.name(w), *_zero_names(low, attrs, w_zero)]
+    args: tuple[Argument, ...] = (geometry, *(Ref(n) for n in reads))
+    kernel = f"mg_conv2d_{'asymmetric_' if w_zero else ''}dgrad_{low.suffix(e)}"
     low.error_call(kernel, attrs["layer"], args, reads, var, work="dgrad", macs=_macs(ws, shape(e)))
 
 

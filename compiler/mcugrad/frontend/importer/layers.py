@@ -58,18 +58,16 @@ def _conv(
     rank: int,
 ) -> Value:
     """`operand` is x as (1, c, h, w), `w_shape` OIHW; the result gets back x's `rank`."""
-    w_scale = _symmetric(node, weight, w_shape[0])
-    data, zero = weight.data.astype(np.int16), weight.zero
-    if weight.data.dtype == np.uint8 and zero is not None:
-        data = data - 128
-    w = walk.parameter(node, "weight", Role.WEIGHT, data.astype(np.int8).reshape(w_shape), w_scale, weight.name)
+    data, w_scale, zero = _integers(node, weight, w_shape[0])
+    w = walk.parameter(node, "weight", Role.WEIGHT, data.reshape(w_shape), w_scale, weight.name)
+    w_zero = [relax.const(zero)] if zero.any() else []
     b_scale = np.float32(x.grid.scale) * w_scale
     b = _bias(walk, node, b_scale, w_shape[0])
 
     def emit(grid: Grid, low: int, high: int) -> relax.Var:
         scale = relax.const((b_scale / np.float32(grid.scale)).astype(np.float32))
         out = {"y_zero": grid.zero_point, "y_min": low, "y_max": high, "y_scale": grid.scale}
-        call = ops.conv2d(operand, w, b, scale, x_zero=x.grid.zero_point, layer=node.name, **out, **window)
+        call = ops.conv2d(operand, w, b, scale, *w_zero, x_zero=x.grid.zero_point, layer=node.name, **out, **window)
         y = walk.emit(call)
         n, c, h, width = shape(y)
         return walk.reshape(y, {2: (n, c), 3: (n, c, width), 4: (n, c, h, width)}[rank])
@@ -113,9 +111,13 @@ def _dense_s8(walk: Walk, node: onnx.NodeProto, weight: Array) -> Value:
     """The classifier in int8 with real outputs."""
     x = walk.activation(node)
     outputs = weight.data.shape[0]
-    w_scale = _symmetric(node, weight, outputs)
-    centred = weight.data.astype(np.int16) - (128 if weight.data.dtype == np.uint8 else 0)
-    data = centred.astype(np.int8).reshape(outputs, -1, 1, 1)
+    data, w_scale, zero = _integers(node, weight, outputs)
+    if zero.any():
+        raise McugradError(
+            f"node '{node.name}' ({node.op_type}): its int8 weights have a zero point and its outputs are real: "
+            "quantise its output too, or its weights symmetrically (WeightSymmetric)"
+        )
+    data = data.reshape(outputs, -1, 1, 1)
     w = walk.parameter(node, "weight", Role.WEIGHT, data, w_scale, weight.name)
     scale = np.float32(x.grid.scale) * w_scale
     b = _bias(walk, node, scale, outputs)
@@ -138,21 +140,22 @@ def _dense(walk: Walk, node: onnx.NodeProto, weight: np.ndarray) -> Value:
     return Logits(walk.emit(ops.dense(walk.reshape(features, (1, inputs)), w, b, layer=node.name)))
 
 
-def _symmetric(node: onnx.NodeProto, weight: Array, channels: int) -> np.ndarray:
-    """The weight's scale per output channel. Raises McugradError unless it is symmetric int8 along the outputs."""
+def _integers(node: onnx.NodeProto, weight: Array, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The weight as int8 of its own shape, float32 scale and int8 zero point per output channel; uint8 is shifted.
+
+    Raises McugradError unless it is 8-bit with scales along the outputs.
+    """
+    where = f"node '{node.name}' ({node.op_type})"
     if weight.scale is None or weight.zero is None:
-        raise McugradError(f"node '{node.name}' ({node.op_type}): its weight is not quantised: run `mcugrad quantize`")
-    centre = 128 if weight.data.dtype == np.uint8 else 0
-    if weight.data.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)) or (weight.zero != centre).any():
-        raise McugradError(
-            f"node '{node.name}' ({node.op_type}): its weight is {weight.data.dtype} with zero points other than "
-            f"{centre}: quantise weights symmetrically to int8 (QInt8, WeightSymmetric)"
-        )
-    if weight.scale.size > 1 and weight.axis != 0:
-        raise McugradError(
-            f"node '{node.name}' ({node.op_type}): its weight scales do not run along the output channels"
-        )
-    return np.ascontiguousarray(np.broadcast_to(weight.scale, (channels,))).astype(np.float32)
+        raise McugradError(f"{where}: its weight is not quantised: run `mcugrad quantize`")
+    if weight.data.dtype not in (np.dtype(np.int8), np.dtype(np.uint8)):
+        raise McugradError(f"{where}: its weight is {weight.data.dtype}: quantise weights to int8 (QInt8)")
+    if max(weight.scale.size, weight.zero.size) > 1 and weight.axis != 0:
+        raise McugradError(f"{where}: its weight scales do not run along the output channels")
+    shift = 128 if weight.data.dtype == np.uint8 else 0
+    scale, zero = (np.broadcast_to(v, (channels,)) for v in (weight.scale, weight.zero - shift))
+    data = (weight.data.astype(np.int16) - shift).astype(np.int8)
+    return data, np.ascontiguousarray(scale, np.float32), np.ascontiguousarray(zero, np.int8)
 
 
 HANDLERS: dict[str, Handler] = {"Conv": conv, "Gemm": gemm}
