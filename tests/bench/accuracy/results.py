@@ -102,7 +102,8 @@ def _row(results: Results, network: str, arm: str) -> str:
         return _line(network, title, "–" if rate is None else f"{rate:g}", "not run", "", "0", "")
     seconds = f"{np.mean([r.seconds for r in runs]):.0f}"
     accuracies = _percent([r.test for r in runs]), _percent([r.validation for r in runs])
-    return _line(network, title, f"{rate:g}", *accuracies, str(len(runs)), seconds)
+    edge = rate in (min(ARMS[arm].rates, default=0.0), max(ARMS[arm].rates, default=0.0))
+    return _line(network, title, f"{rate:g}{'*' if edge else ''}", *accuracies, str(len(runs)), seconds)
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -127,7 +128,7 @@ runs; do not edit.
 Photographs of clothes, 10 classes, 3,068 to train on, batch 1, 3 epochs, the rate falling to 0 by a cosine. Percent of
 the 372 test photographs, mean ± standard deviation over seeds. One run's figure is known to ± 1.7 points, so smaller
 differences between rows say nothing. The learning rate is the best of a short list on the 341 validation photographs
-with seed 0.
+with seed 0; a star says that it is the smallest or largest of the list, so that one beyond it may do better.
 
 - **int8 as shipped**: the emitted C in the host build, bit for bit what the cores compute.
 - **float32, same scheme**: NumPy on the network before it was quantised, with the same trained parameters, list of
