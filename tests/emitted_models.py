@@ -104,7 +104,7 @@ class Emitted:
 
 def _hook(entry: _Entry, base: int, watch: Watcher, raised: list[Exception]) -> Callable[[int], None]:
     program = entry.program
-    arena = base + entry.project.layout.struct_bytes - max(align(program.arena_bytes, 8), 8)
+    arena = base + entry.project.layout.struct_bytes - entry.project.layout.arena_bytes
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
         for name in call.writes:

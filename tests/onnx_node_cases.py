@@ -168,33 +168,27 @@ class _Builder:
         kind = (self.x if self.node.op_type == "DequantizeLinear" else self.y).dtype
         return scale, self.arrays[names[at + 1]] if len(names) > at + 1 else np.zeros(scale.shape, kind)
 
-    def quantize(self) -> Piece:
-        """Followed by the inverse, since outputs are float."""
-        scale, zero = self._grid(1)
-        constants = {"scale": scale, "zero": zero}
+    def _there_and_back(self, scale: Array, zero: Array) -> onnx.ModelProto:
+        """QuantizeLinear and its inverse, with the axis of the node under test."""
         nodes = [
             helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], name="quantize"),
             helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"], name="dequantize"),
         ]
         for node in nodes:
             node.attribute.extend(a for a in self.node.attribute if a.name in ("axis", "block_size"))
+        return self._model(nodes, {"scale": scale, "zero": zero}, self.x.shape[1:], "y")
+
+    def quantize(self) -> Piece:
+        """Followed by the inverse, since outputs are float."""
+        scale, zero = self._grid(1)
         real = (self.y.astype(np.float64) - zero) * scale if zero.size == 1 else self.y
-        return Piece(
-            self.name, self._model(nodes, constants, self.x.shape[1:], "y"), self.x, np.asarray(real), quantised=True
-        )
+        return Piece(self.name, self._there_and_back(scale, zero), self.x, np.asarray(real), quantised=True)
 
     def dequantize(self) -> Piece:
         """The same integers, reached from their real values: models take float samples."""
         scale, zero = self._grid(1)
-        constants = {"scale": scale, "zero": zero}
-        nodes = [
-            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], name="quantize"),
-            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"], name="dequantize"),
-        ]
-        for node in nodes:
-            node.attribute.extend(a for a in self.node.attribute if a.name in ("axis", "block_size"))
         real = self.y.astype(np.float32)
-        return Piece(self.name, self._model(nodes, constants, self.x.shape[1:], "y"), real, real, quantised=True)
+        return Piece(self.name, self._there_and_back(scale, zero), real, real, quantised=True)
 
     def integers(self) -> Piece:
         """An operator of ONNX on 8-bit integers: on the grid of scale 1, zero point 0."""

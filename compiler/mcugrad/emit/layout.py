@@ -39,11 +39,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Layout:
-    """`state_bytes` = sizeof(<name>_state_t), `struct_bytes` = sizeof(<name>_t)."""
+    """sizeof(<name>_state_t), and sizeof(<name>_t), whose last `arena_bytes` are the arena."""
 
     fields: tuple[Field, ...]
     state_bytes: int
     struct_bytes: int
+    arena_bytes: int
 
 
 def lay_out(program: Program) -> Layout:
@@ -60,4 +61,4 @@ def lay_out(program: Program) -> Layout:
     state = align(offset, 4)
     before_arena = state + 4 * (len(COUNTERS) + len(program.ratios)) if trains else 0
     arena = max(align(program.arena_bytes, 8), 8)
-    return Layout(tuple(fields), state, align(before_arena, 8) + arena)
+    return Layout(tuple(fields), state, align(before_arena, 8) + arena, arena)

@@ -109,7 +109,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "state": state,
         "scales": len(program.ratios),
         "struct_bytes": layout.struct_bytes,
-        "arena_bytes": layout.struct_bytes - _before_arena(program, layout),
+        "arena_bytes": layout.arena_bytes,
         "input": printer.pointer(Ref(program.input)),
         "input_len": program.buffers[program.input].elements,
         "input_scale": number(grid.scale),
@@ -124,10 +124,6 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "tail_call": _tail_call(model, output),
         "factory": _factory(program, printer),
     }
-
-
-def _before_arena(program: Program, layout: Layout) -> int:
-    return layout.struct_bytes - max((program.arena_bytes + 7) // 8 * 8, 8)
 
 
 def _tail_call(model: Model, output: Buffer) -> str:

@@ -127,18 +127,10 @@ def _gradient_pad(y: relax.Var, call: relax.Call, adjoint: relax.Var, builder: r
 def _block(begin: Sequence[int], size: Sequence[int], dims: Sequence[int], dense_source: bool) -> tuple[Struct, int]:
     """The block of `size` at `begin` in a tensor of `dims` against a dense one, and its offset in the former."""
     (channels, rows, columns), (_, height, width) = chw(size), chw(dims)
-    start = _axes(begin)
+    start = chw(begin, missing=0)
     dense, sparse = (rows * columns, columns), (height * width, width)
     source, target = (dense, sparse) if dense_source else (sparse, dense)
     return box(channels, rows, columns, source, target), (start[0] * height + start[1]) * width + start[2]
-
-
-def _axes(begin: Sequence[int]) -> tuple[int, int, int]:
-    """Channel, row and column of a position of any rank up to 4."""
-    rest = tuple(begin[1:]) if len(begin) > 1 else tuple(begin)
-    if len(rest) == 1:
-        return rest[0], 0, 0
-    return (rest[0], 0, rest[1]) if len(rest) == 2 else (rest[0], rest[1], rest[2])
 
 
 def _lower_pad(low: Lowering, var: relax.Var, call: relax.Call) -> None:

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 FIELDS = ("scale", "alpha", "x_zero", "y_zero", "y_min", "y_max")
 
 
-def chw(dims: Sequence[int]) -> tuple[int, int, int]:
-    """(channels, rows, columns) of a batch-1 shape of rank 1 to 4; missing axes are 1, 1-D data is one row."""
+def chw(dims: Sequence[int], missing: int = 1) -> tuple[int, int, int]:
+    """(channels, rows, columns) of a batch-1 shape of rank 1 to 4, or, with `missing` 0, of a position in one.
+
+    Axes that are not there are `missing`; 1-D data is one row.
+    """
     rest = tuple(dims[1:]) if len(dims) > 1 else tuple(dims)
     if len(rest) == 1:
-        return rest[0], 1, 1
+        return rest[0], missing, missing
     if len(rest) == 2:
-        return rest[0], 1, rest[1]
+        return rest[0], missing, rest[1]
     return rest[0], rest[1], rest[2]
 
 

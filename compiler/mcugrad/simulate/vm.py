@@ -45,14 +45,6 @@ class ReferenceTrainer:
         return float(loss.numpy())
 
 
-def forward(model: Model, x: np.ndarray) -> np.ndarray:
-    """Logits of one int8 sample, by the virtual machine."""
-    machine = _machine(model.module)
-    arrays = [x, *(p.value for p in model.parameters)]
-    logits: np.ndarray = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays)).numpy()
-    return logits
-
-
 def _machine(module: tvm.IRModule) -> Any:
     """Without argument checks and LLVM's optimiser, which would take two thirds of the compile time."""
     target = tvm.target.Target({"kind": "llvm", "opt-level": 0})
