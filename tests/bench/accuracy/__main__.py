@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .arms import ARMS
 from .networks import NETWORKS
-from .results import EPOCHS, HERE, SEEDS, Results, Run, table
+from .results import EPOCHS, HERE, Results, Run, table
 
 if TYPE_CHECKING:
     from .integer import Trainer
@@ -35,20 +35,20 @@ def _train(results: Results, chosen: Sequence[str]) -> None:
     for network, arm in (*HEADS, *MAIN):
         if f"{network}/{arm}" in chosen:
             train_cell(results, network, arm)
-    for seed in SEEDS:
+    for seed in dict.fromkeys(seed for _, arm in PARTS for seed in ARMS[arm].seeds):
         for network, arm in PARTS:
-            if f"{network}/{arm}" in chosen:
+            if f"{network}/{arm}" in chosen and seed in ARMS[arm].seeds:
                 train_cell(results, network, arm, [seed])
 
 
-def train_cell(results: Results, network: str, arm: str, seeds: Sequence[int] = SEEDS) -> None:
-    """Choose the learning rate where that is still to do, then train `seeds` with it."""
+def train_cell(results: Results, network: str, arm: str, seeds: Sequence[int] = ()) -> None:
+    """Choose the learning rate where that is still to do, then train `seeds` (default: all of the arm's) with it."""
     chooser = arm if ARMS[arm].rates else ARMS[arm].rate_of
     for lr in ARMS[chooser].rates:
-        _once(results, network, chooser, lr, SEEDS[0])
+        _once(results, network, chooser, lr, ARMS[chooser].seeds[0])
     rate = results.rate(network, arm)
     assert rate is not None
-    for seed in seeds:
+    for seed in seeds or ARMS[arm].seeds:
         _once(results, network, arm, rate, seed)
 
 

@@ -18,7 +18,7 @@ Patch = Callable[[Path], None]
 @dataclass(frozen=True)
 class Arm:
     """`scheme_edit`: (pattern, replacement) in the scheme's text; `changes`: edits of the emitted C; `rates`: tried on
-    the validation split with seed 0.
+    the validation split with the first of `seeds`.
 
     No rates: those of `rate_of`'s arm, so that only what the arm changes differs.
     """
@@ -26,6 +26,7 @@ class Arm:
     name: str
     title: str
     rates: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
     rate_of: str = "int8"
     scheme_edit: tuple[str, str] | None = None
     head_only: bool = False
@@ -131,15 +132,16 @@ def eight_bit_rest(folder: Path) -> None:
     _keep_rest(folder, "left[tensor][i] = (float)mg_round_f32((wanted - (float)change) * 256.0f) * (1.0f / 256.0f);")
 
 
-RATES = (0.002, 0.004, 0.008)
+RATES = (0.001, 0.002, 0.004, 0.008, 0.016)
+MANY = (0, 1, 2, 3, 4, 5)  # where one network is compared with itself in another type
 HEAD_RATES = (0.001, 0.004, 0.016, 0.064, 0.256)
 
 ARMS = {
     arm.name: arm
     for arm in (
         Arm("head", "head only", HEAD_RATES, head_only=True),
-        Arm("float32", "float32, same scheme", RATES),
-        Arm("int8", "int8 as shipped", RATES),
+        Arm("float32", "float32, same scheme", RATES, MANY),
+        Arm("int8", "int8 as shipped", RATES, MANY),
         Arm("errors-int16", "int16 errors", scheme_edit=("head = true", 'errors = "int16"\nhead = true')),
         Arm("errors-float32", "float32 errors", scheme_edit=("head = true", 'errors = "float32"\nhead = true')),
         Arm("int8-head", "int8 head", scheme_edit=("head = true", 'head = "int8"')),

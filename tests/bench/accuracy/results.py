@@ -14,7 +14,6 @@ from .networks import NETWORKS
 
 HERE = Path(__file__).parent
 EPOCHS = 3
-SEEDS = (0, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ class Results:
         self.runs.append(run)
 
     def rate(self, network: str, arm: str) -> float | None:
-        """The arm's learning rate: the best on the validation split with seed 0 (the smaller of equals).
+        """The arm's learning rate: the best on the validation split with its first seed (the smaller of equals).
 
         None while a rate has not been tried.
         """
         kind = ARMS[arm]
         if not kind.rates:
             return self.rate(network, kind.rate_of)
-        tried = [self.find(network, arm, lr, SEEDS[0]) for lr in kind.rates]
+        tried = [self.find(network, arm, lr, kind.seeds[0]) for lr in kind.rates]
         best = max((r.validation for r in tried if r is not None), default=0.0)
         if any(r is None for r in tried):
             return None
@@ -73,7 +72,7 @@ class Results:
     def cell(self, network: str, arm: str) -> list[Run]:
         """The runs of every seed at the chosen rate."""
         rate = self.rate(network, arm)
-        found = [] if rate is None else [self.find(network, arm, rate, seed) for seed in SEEDS]
+        found = [] if rate is None else [self.find(network, arm, rate, seed) for seed in ARMS[arm].seeds]
         return [run for run in found if run is not None]
 
 
@@ -86,7 +85,7 @@ def table(results: Results) -> str:
     more += [_row(results, "mcunet-5fps", arm) for arm in ARMS if arm != "head"]
     tried = [_heading("network", "arm", "rates tried with seed 0: validation accuracy")]
     for network, arm in rows:
-        runs = [results.find(network, arm, lr, SEEDS[0]) for lr in ARMS[arm].rates]
+        runs = [results.find(network, arm, lr, ARMS[arm].seeds[0]) for lr in ARMS[arm].rates]
         text = ", ".join(f"{r.lr:g}: {_percent([r.validation])}" for r in runs if r is not None)
         tried.append(_line(network, ARMS[arm].title, text or "–"))
     edited = ", ".join(f'"{kind.title}"' for kind in ARMS.values() if kind.changes)
