@@ -1,4 +1,4 @@
-"""Compiles every C file that is not generated, with each compiler that must accept it, warnings as errors.
+"""Compiles every C and assembly file that is not generated, with each compiler that must accept it, warnings as errors.
 
 Kernels (runtime_c/src/*.c) build for every board and the host; those under runtime_c/src/<architecture>/ only for the
 emulated boards. targets/common/ is compiled around the test model tests/device/fake_model/, since it needs some model.
@@ -29,7 +29,7 @@ HOST_FILES = ("session.c", "line.c", "io_posix.c")
 
 
 def _sources(board: Path, native: bool) -> Iterator[Path]:
-    runtime = sorted(Path("runtime_c").rglob("*.c"))
+    runtime = sorted(p for kind in ("*.c", "*.S") for p in Path("runtime_c").rglob(kind))
     yield from (p for p in runtime if not native or p.parent == Path("runtime_c/src"))
     common = sorted(Path("targets/common").rglob("*.c"))
     yield from (p for p in common if (p.name in HOST_FILES if native else p.name != "io_posix.c"))

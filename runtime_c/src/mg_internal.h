@@ -16,6 +16,14 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+/* Whether the assembly of armv7em/ is in charge: cores with the DSP extension and a float unit (Cortex-M4F, M7, M33). A
+ * portable file with an assembly twin is empty there, and its twin elsewhere. MG_PORTABLE chooses C everywhere. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
+#define MG_ARMV7EM 1
+#else
+#define MG_ARMV7EM 0
+#endif
+
 /* Hot loops stay functions of their own: inlined, they would share their registers with everything around them. */
 #if defined(__GNUC__)
 #define MG_HOT static __attribute__((noinline))

@@ -62,8 +62,8 @@ def measure_files(compiler: str, board: Board) -> dict[str, int]:
 
 
 def sources() -> list[Path]:
-    """The portable runtime files."""
-    return sorted((runtime_dir() / "src").glob("*.c"))
+    """The runtime files."""
+    return sorted(p for kind in ("*.c", "*.S") for p in (runtime_dir() / "src").rglob(kind))
 
 
 def _compile(compiler: str, board: Board, source: Path, folder: Path, *flags: str) -> Path:

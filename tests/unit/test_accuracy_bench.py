@@ -14,7 +14,7 @@ from bench.accuracy.cut import cut
 from bench.accuracy.integer import whole
 from bench.accuracy.networks import NETWORKS
 from bench.accuracy.reference import same_parameters
-from bench.accuracy.results import SEEDS, Results, Run, table
+from bench.accuracy.results import Results, Run, table
 from graphs import residual_2d, samples
 from mcugrad.frontend import run_model
 from mcugrad.pipeline import Options, compile_file, import_graph
@@ -101,16 +101,16 @@ def _run(lr: float, seed: int, validation: float, test: float = 0.5) -> Run:
 
 
 def test_results_choose_the_rate_and_survive_being_read_again(tmp_path: Path) -> None:
-    results, rates = Results(tmp_path / "results.jsonl"), ARMS["int8"].rates
-    for lr, validation in zip(rates[:-1], (0.8, 0.9), strict=True):
-        results.add(_run(lr, SEEDS[0], validation))
+    results, rates, seeds = Results(tmp_path / "results.jsonl"), ARMS["int8"].rates, ARMS["int8"].seeds
+    for lr, validation in zip(rates[:-1], (0.8, 0.9, 0.7, 0.6), strict=True):
+        results.add(_run(lr, seeds[0], validation))
         assert results.rate("mcunet-5fps", "int8") is None
-    results.add(_run(rates[-1], SEEDS[0], 0.9, test=0.99))
+    results.add(_run(rates[-1], seeds[0], 0.9, test=0.99))
     again = Results(results.path)
     assert [replace(r, losses=tuple(r.losses)) for r in again.runs] == results.runs
     assert again.rate("mcunet-5fps", "int8") == rates[1]
     assert again.rate("mcunet-5fps", "nearest") == rates[1]
-    again.add(_run(rates[1], SEEDS[1], 0.9, test=0.6))
+    again.add(_run(rates[1], seeds[1], 0.9, test=0.6))
     text = table(again)
     assert f"| mcunet-5fps | int8 as shipped | {rates[1]:g} | 55.0 ± 7.1 | 90.0 ± 0.0 | 2 | 9 |" in text
     assert "| mobilenetv2-w0.35 | int8 as shipped | – | not run |" in text

@@ -1,4 +1,8 @@
-"""Which runtime files an emitted program needs: its kernels and what those call, nothing else."""
+"""Which runtime files an emitted program needs: its kernels and what those call, nothing else.
+
+A portable file `f.c` may have an assembly twin `armv7em/f_armv7em.S`, which takes over on cores with the DSP
+extension; both travel, and each compiles to nothing where the other is in charge.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ _DEFINITION = re.compile(r"^(?:void|bool|float|u?int32_t|int64_t)\s+(mg_\w+)\(",
 _MACRO_DEFINITION = re.compile(r"^#define\s+\w+\s+(mg_\w+)\s*$", re.MULTILINE)  # a template instance names its kernel
 _USE = re.compile(r"\b(mg_\w+)\(")
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+ASSEMBLY = "armv7em"
 
 
 def kernel_files(kernels: Iterable[str]) -> list[Path]:
-    """Paths of the .c, .inc and .h files, sorted by name, that define `kernels` and everything they call."""
+    """Paths of the .c, .S, .inc and .h files, sorted by name, that define `kernels` and everything they call."""
     source = runtime_dir() / "src"
     definitions = _definitions(source)
     waiting, found = [definitions[k] for k in kernels], set()
@@ -25,12 +30,15 @@ def kernel_files(kernels: Iterable[str]) -> list[Path]:
             continue
         found.add(path)
         text = path.read_text(encoding="utf-8")
-        for name in _INCLUDE.findall(text):
-            if (source / name).is_file():
-                waiting.append(source / name)
+        waiting += [p for folder in (source, source / ASSEMBLY) for p in _named(folder, _INCLUDE.findall(text))]
+        waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
         waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]
     header = runtime_dir() / "include" / "mcugrad.h"
     return sorted({*found, header}, key=lambda p: p.name)
+
+
+def _named(folder: Path, names: Iterable[str]) -> list[Path]:
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _definitions(source: Path) -> dict[str, Path]:

@@ -108,8 +108,8 @@ def build(
     common = targets_dir() / "common"
     io = "io_posix.c" if board.native else "io_semihosting.c"
     sources = [*sorted(folder.glob("*.c")), common / "session.c", common / io]
-    if board.native:
-        sources.append(common / "line.c")
+    # Assembly is for the emulated cores; on the host it is empty.
+    sources += [common / "line.c"] if board.native else sorted(folder.glob("*.S"))
     variant = "-".join([board.name, compiler, optimize.lstrip("-"), *(["sanitized"] if sanitize else [])])
     if defines:
         variant += "-" + hashlib.sha256(repr(tuple(defines)).encode()).hexdigest()[:8]
