@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcugrad.plan.arena import Buffer, Placement, pack, peak
+from mcugrad.plan.arena import Buffer, Overlap, Placement, pack, peak
 
 
 def _aligned(size: int, alignment: int) -> int:
@@ -40,7 +40,37 @@ def _any_buffers(draw: st.DrawFn) -> list[Buffer]:
 @given(_any_buffers(), st.sampled_from([1, 4, 8, 32]))
 @settings(deadline=None)
 def test_living_buffers_never_overlap(buffers: list[Buffer], alignment: int) -> None:
-    _assert_sound(buffers, pack(buffers, alignment), alignment)
+    _assert_sound(buffers, pack(buffers, alignment=alignment), alignment)
+
+
+@given(_any_buffers(), st.integers(0, 600), st.sampled_from([1, 8]), st.integers(0, 2**16))
+@settings(deadline=None)
+def test_only_declared_pairs_share_bytes_and_at_their_distance(
+    buffers: list[Buffer], distance: int, alignment: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    names = [b.name for b in buffers]
+    rng.shuffle(names)
+    pairs = {(a, b): rng.randint(0, distance) for a, b in zip(names[::2], names[1::2], strict=False)}
+    placement = pack(buffers, [Overlap(a, b, d) for (a, b), d in pairs.items()], alignment=alignment)
+    at = placement.offsets
+    assert placement.arena_bytes >= placement.lower_bound
+    for a in (b for b in buffers if b.size):
+        assert 0 <= at[a.name] <= placement.arena_bytes - a.size
+        for b in (b for b in buffers if b.size and b.name != a.name and a.first <= b.last and b.first <= a.last):
+            apart = at[a.name] + a.size <= at[b.name] or at[b.name] + b.size <= at[a.name]
+            below = (a.name, b.name) in pairs and at[a.name] + pairs[a.name, b.name] <= at[b.name]
+            above = (b.name, a.name) in pairs and at[b.name] + pairs[b.name, a.name] <= at[a.name]
+            assert apart or below or above, (a, b)
+
+
+def test_a_tensor_grows_over_the_one_that_dies_under_it() -> None:
+    """Each is written while its predecessor is read: together they take hardly more than the largest."""
+    sizes = [49152, 32768, 16384, 16384, 8192]
+    buffers = [Buffer(f"t{i}", size, i, i + 1) for i, size in enumerate(sizes)]
+    pairs = [Overlap(f"t{i + 1}", f"t{i}", 256) for i in range(4)]
+    placement = pack(buffers, pairs)
+    assert placement.arena_bytes == placement.lower_bound == sizes[0] + 256
 
 
 @given(_any_buffers(), st.randoms(use_true_random=False))
@@ -137,4 +167,4 @@ def test_peak_names_the_earliest_busiest_call_and_who_is_alive() -> None:
 )
 def test_nonsense_is_refused(buffers: list[Buffer], alignment: int, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        pack(buffers, alignment)
+        pack(buffers, alignment=alignment)

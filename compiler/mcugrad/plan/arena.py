@@ -1,6 +1,7 @@
 """Packs buffers with known lifetimes into one arena: dynamic storage allocation with everything known beforehand.
 
-Two buffers may share bytes unless their lifetimes meet. The problem is NP-hard, but the arena can never be smaller than
+Two buffers may share bytes unless their lifetimes meet; where an `Overlap` says how one dies while the other grows, part
+of them even then. The problem is NP-hard, but the arena can never be smaller than
 the bytes alive at the busiest call, and a greedy placement in a good order comes close to that bound: buffers are taken
 one by one, and each goes to the lowest (first fit) or the tightest (best fit) gap between those already placed that
 live at the same time. Several orders are tried; then a local search moves the buffer that broke the arena's height
@@ -9,7 +10,7 @@ time, and the random generator is seeded: the same buffers give the same arena o
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 _SEARCH_WORK = 4_000_000  # comparisons of two buffers; about half a second
@@ -24,6 +25,16 @@ class Buffer:
     size: int
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """`lower` is written from its beginning while `upper` is read from its beginning: they may share bytes as long as
+    `upper` starts at least `distance` bytes (not below 0) behind the start of `lower`."""
+
+    lower: str
+    upper: str
+    distance: int
 
 
 @dataclass(frozen=True)
@@ -44,18 +55,18 @@ class Peak:
     buffers: tuple[Buffer, ...]
 
 
-def pack(buffers: Iterable[Buffer], alignment: int = 8) -> Placement:
+def pack(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment: int = 8) -> Placement:
     """Give every buffer an offset that is a multiple of `alignment`; sizes are rounded up to it.
 
     Raises ValueError for two buffers of one name, a negative size, a lifetime that ends before it begins, or an
     alignment that is not a power of two.
     """
-    items = list(buffers)
+    items, pairs = list(buffers), list(overlaps)
     _check(items, alignment)
-    busiest = peak(items, alignment)
+    busiest = peak(items, pairs, alignment)
     bound = busiest.size
     solid = [b for b in items if b.size > 0]
-    placer = _Placer(solid, alignment)
+    placer = _Placer(solid, pairs, alignment)
     order, best_fit, offsets, arena = _best_greedy(placer, _orders(solid, busiest.call), bound)
     if arena > bound:
         offsets, arena = _search(placer, order, best_fit, offsets, arena, bound)
@@ -63,14 +74,24 @@ def pack(buffers: Iterable[Buffer], alignment: int = 8) -> Placement:
     return Placement({b.name: placed.get(b.name, 0) for b in items}, arena, bound)
 
 
-def peak(buffers: Iterable[Buffer], alignment: int = 8) -> Peak:
-    """The busiest call: the earliest at which the aligned sizes of the living buffers add up to most."""
+def peak(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment: int = 8) -> Peak:
+    """The busiest call: the earliest at which the aligned sizes of the living buffers, less what overlapping ones share
+    at best, add up to most."""
     items = list(buffers)
     change: dict[int, int] = {}
+
+    def count(size: int, first: int, last: int) -> None:
+        change[first] = change.get(first, 0) + size
+        change[last + 1] = change.get(last + 1, 0) - size
+
     for b in items:
-        size = _aligned(b.size, alignment)
-        change[b.first] = change.get(b.first, 0) + size
-        change[b.last + 1] = change.get(b.last + 1, 0) - size
+        count(_aligned(b.size, alignment), b.first, b.last)
+    by_name = {b.name: b for b in items}
+    for pair in overlaps:
+        lower, upper = by_name[pair.lower], by_name[pair.upper]
+        shared = min(_aligned(upper.size, alignment), _aligned(lower.size, alignment) - _aligned(pair.distance, alignment))
+        if shared > 0 and max(lower.first, upper.first) <= min(lower.last, upper.last):
+            count(-shared, max(lower.first, upper.first), min(lower.last, upper.last))
     best_call, best_size, size = 0, 0, 0
     for call in sorted(change):
         size += change[call]
@@ -96,27 +117,44 @@ def _check(buffers: Sequence[Buffer], alignment: int) -> None:
 
 
 class _Placer:
-    """Places buffers, known by their index, in any order. `work` counts comparisons."""
+    """Places buffers, known by their index, in any order. `work` counts comparisons.
 
-    def __init__(self, buffers: Sequence[Buffer], alignment: int) -> None:
+    `extents[i]`: for each of `neighbours[i]`, the bytes around its offset that are closed to buffer i.
+    """
+
+    def __init__(self, buffers: Sequence[Buffer], overlaps: Sequence[Overlap], alignment: int) -> None:
         self.sizes = [_aligned(b.size, alignment) for b in buffers]
         self.neighbours = [
             [j for j, other in enumerate(buffers) if j != i and other.first <= b.last and b.first <= other.last]
             for i, b in enumerate(buffers)
         ]
+        index = {b.name: i for i, b in enumerate(buffers)}
+        distances = {
+            (index[o.lower], index[o.upper]): _aligned(o.distance, alignment)
+            for o in overlaps
+            if o.lower in index and o.upper in index
+        }
+        self.extents = [[self._closed(i, j, distances) for j in near] for i, near in enumerate(self.neighbours)]
         self.work = 0
+
+    def _closed(self, i: int, j: int, distances: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+        """Begin and end, relative to the offset of j, of what i must not touch."""
+        if (i, j) in distances:  # i may reach into j from below
+            return self.sizes[i] - distances[i, j], self.sizes[j]
+        return 0, distances.get((j, i), self.sizes[j])
 
     def place(self, order: Sequence[int], best_fit: bool, limit: int | None = None) -> tuple[list[int], int, int]:
         """Offsets by index, the arena's size, and the index of the buffer at its top.
 
         With a `limit` it gives up at the first buffer that reaches it: the arena is then at least `limit`.
         """
-        sizes, neighbours = self.sizes, self.neighbours
+        sizes, neighbours, extents = self.sizes, self.neighbours, self.extents
         offsets = [-1] * len(sizes)
         arena, top = 0, -1
         for i in order:
             self.work += len(neighbours[i])
-            taken = sorted([(offsets[j], offsets[j] + sizes[j]) for j in neighbours[i] if offsets[j] >= 0])
+            near = zip(neighbours[i], extents[i], strict=True)
+            taken = sorted([(offsets[j] + begin, offsets[j] + end) for j, (begin, end) in near if offsets[j] >= 0])
             offsets[i] = offset = _gap(taken, sizes[i], best_fit)
             if offset + sizes[i] > arena:
                 arena, top = offset + sizes[i], i
