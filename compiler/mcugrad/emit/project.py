@@ -35,7 +35,9 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     forward, backward = printer.calls("forward"), printer.calls("backward")
     runtime = kernel_files(_kernels(model, program))
     constants = list(_constants(program, printer))
-    sources = sorted([f"{model.name}.c", f"{model.name}_weights.c", *(p.name for p in runtime if p.suffix in (".c", ".S"))])
+    sources = sorted(
+        [f"{model.name}.c", f"{model.name}_weights.c", *(p.name for p in runtime if p.suffix in (".c", ".S"))]
+    )
     context = {
         "name": model.name,
         "upper": model.name.upper(),

@@ -1,9 +1,8 @@
 """Packs buffers with known lifetimes into one arena: dynamic storage allocation with everything known beforehand.
 
-Two buffers may share bytes unless their lifetimes meet; where an `Overlap` says how one dies while the other grows, part
-of them even then. The problem is NP-hard, but the arena can never be smaller than
-the bytes alive at the busiest call, and a greedy placement in a good order comes close to that bound: buffers are taken
-one by one, and each goes to the lowest (first fit) or the tightest (best fit) gap between those already placed that
+Two buffers may share bytes unless their lifetimes meet; where an `Overlap` says how one dies while the other grows,
+part of them even then. The problem is NP-hard, but the arena can never be smaller than the bytes alive at the busiest
+call, and a greedy placement in a good order comes close to that bound: buffers are taken one by one, and each goes to the lowest (first fit) or the tightest (best fit) gap between those already placed that
 live at the same time. Several orders are tried; then a local search moves the buffer that broke the arena's height
 forward in the order, and stops at the bound or when its budget of steps is used up. The budget counts work, not
 time, and the random generator is seeded: the same buffers give the same arena on every machine.
@@ -89,7 +88,8 @@ def peak(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment:
     by_name = {b.name: b for b in items}
     for pair in overlaps:
         lower, upper = by_name[pair.lower], by_name[pair.upper]
-        shared = min(_aligned(upper.size, alignment), _aligned(lower.size, alignment) - _aligned(pair.distance, alignment))
+        below = _aligned(lower.size, alignment) - _aligned(pair.distance, alignment)
+        shared = min(_aligned(upper.size, alignment), below)
         if shared > 0 and max(lower.first, upper.first) <= min(lower.last, upper.last):
             count(-shared, max(lower.first, upper.first), min(lower.last, upper.last))
     best_call, best_size, size = 0, 0, 0
