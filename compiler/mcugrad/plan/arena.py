@@ -2,10 +2,11 @@
 
 Two buffers may share bytes unless their lifetimes meet; where an `Overlap` says how one dies while the other grows,
 part of them even then. The problem is NP-hard, but the arena can never be smaller than the bytes alive at the busiest
-call, and a greedy placement in a good order comes close to that bound: buffers are taken one by one, and each goes to the lowest (first fit) or the tightest (best fit) gap between those already placed that
-live at the same time. Several orders are tried; then a local search moves the buffer that broke the arena's height
-forward in the order, and stops at the bound or when its budget of steps is used up. The budget counts work, not
-time, and the random generator is seeded: the same buffers give the same arena on every machine.
+call, and a greedy placement in a good order comes close to that bound: buffers are taken one by one, and each goes to
+the lowest (first fit) or the tightest (best fit) gap between those already placed that live at the same time. Several
+orders are tried; then a local search moves the buffer that broke the arena's height forward in the order, and stops at
+the bound or when its budget of steps is used up. The budget counts work, not time, and the random generator is seeded:
+the same buffers give the same arena on every machine.
 """
 
 import random
