@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,13 @@ class Kind(Enum):
     MASK = "mask"  # arena: one bit an element, where an activation did not saturate
     ERROR = "error"  # arena: gradient of the loss by an activation or accumulator
     VECTOR = "vector"  # arena: a float32 vector of the head or the loss
+    SCRATCH = "scratch"  # arena: what a call works in; nothing passes through it to another
     CONST = "const"  # flash
     STATE = "state"  # SRAM, survives the step: trained parameters and error ratios
     ARGUMENT = "argument"  # the caller's memory: label or target
+
+
+_IN_ARENA = (Kind.INPUT, Kind.ACTIVATION, Kind.MASK, Kind.ERROR, Kind.VECTOR, Kind.SCRATCH)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Buffer:
     scale: float | tuple[float, ...] | None = None
     zero_point: int | None = None
     value: npt.NDArray[np.generic] | None = field(default=None, compare=False, repr=False)
+    rows_first: bool = False  # HCW: row by row of all channels, in place of channel by channel
 
     @property
     def elements(self) -> int:
@@ -55,7 +60,7 @@ class Buffer:
 
     @property
     def in_arena(self) -> bool:
-        return self.kind in (Kind.INPUT, Kind.ACTIVATION, Kind.MASK, Kind.ERROR, Kind.VECTOR)
+        return self.kind in _IN_ARENA
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,53 @@ class Null:
 
 
 @dataclass(frozen=True)
+class Place:
+    """The byte offset of a buffer in the arena: what a constant descriptor can hold of it."""
+
+    buffer: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """Pointer to a function of the runtime."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Struct:
-    """Pointer to a constant descriptor `type` with these fields, in declaration order."""
+    """Pointer to a constant descriptor `type` with these fields, in declaration order; inside another it is a part."""
 
     type: str
-    fields: tuple[tuple[str, int | float | tuple[int, ...] | Ref | Null], ...]
+    fields: tuple[tuple[str, Field], ...]
+
+    @property
+    def words(self) -> int:
+        """32-bit words of its fields."""
+        return sum(v.words if isinstance(v, Struct) else len(v) if isinstance(v, tuple) else 1 for _, v in self.fields)
+
+    def values(self) -> Iterator[Field]:
+        """The fields' values, those of parts in place of the parts."""
+        for _, value in self.fields:
+            if isinstance(value, Struct):
+                yield from value.values()
+            else:
+                yield value
+
+
+Field: TypeAlias = "int | float | tuple[int, ...] | Ref | Null | Place | Function | Struct"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Pointer to a constant array of descriptors of one type."""
+
+    rows: tuple[Struct, ...]
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Pointer to the arena's first byte."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +175,7 @@ class Store:
     mask_max: int = 127
 
 
-Argument = Ref | Struct | Value | Null | Label | ErrorType | Rate | Random | Store
+Argument = Ref | Struct | Table | Arena | Value | Null | Label | ErrorType | Rate | Random | Store
 Work = Literal["forward", "dgrad", "wgrad", "other"]
 Phase = Literal["forward", "backward"]
 
@@ -154,10 +201,20 @@ class KernelCall:
     def store(self) -> Store | None:
         return next((a for a in self.args if isinstance(a, Store)), None)
 
+    @property
+    def descriptors(self) -> tuple[Struct, ...]:
+        """Every descriptor that it is given."""
+        structs = (a.rows if isinstance(a, Table) else (a,) for a in self.args if isinstance(a, (Struct, Table)))
+        return tuple(s for rows in structs for s in rows)
+
 
 @dataclass(frozen=True)
 class Program:
-    """`calls` in execution order; forward calls come first. `views` maps a buffer to the one whose bytes it is."""
+    """`calls` in execution order; forward calls come first. `views` maps a buffer to the one whose bytes it is.
+
+    `overlaps` (lower, upper, bytes): one call writes `lower` while it reads `upper`, and they may share bytes where
+    `upper` begins at least that many behind the beginning of `lower`.
+    """
 
     buffers: dict[str, Buffer]
     calls: tuple[KernelCall, ...]
@@ -169,6 +226,7 @@ class Program:
     unit: str | None = None  # the scalar G that predicts every error scale
     ratios: tuple[str, ...] = ()  # error buffers with a delayed scale, in the order of the `ratio` state
     state: tuple[str, ...] = ()
+    overlaps: tuple[tuple[str, str, int], ...] = ()
     offsets: dict[str, int] = field(default_factory=dict)
     arena_bytes: int = 0
     arena_lower_bound: int = 0

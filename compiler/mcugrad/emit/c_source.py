@@ -10,19 +10,24 @@ import numpy as np
 
 from mcugrad.emit.layout import C_TYPES
 from mcugrad.program import (
+    Arena,
     Argument,
     Buffer,
     ErrorType,
+    Field,
+    Function,
     KernelCall,
     Kind,
     Label,
     Null,
+    Place,
     Program,
     Random,
     Rate,
     Ref,
     Store,
     Struct,
+    Table,
     Value,
 )
 
@@ -119,6 +124,10 @@ class Printer:
                 return number(argument.value)
             case Struct():
                 return f"&{self._descriptor(argument)}"
+            case Table():
+                return self._table(argument)
+            case Arena():
+                return "ARENA(int8_t, 0)"
             case Null():
                 return "NULL"
             case Label():
@@ -166,24 +175,40 @@ class Printer:
         return ", ".join(fields)
 
     def _descriptor(self, struct: Struct) -> str:
-        text = ", ".join(f".{name} = {self._field(value)}" for name, value in struct.fields)
-        if any(isinstance(v, Ref) and not self._is_constant(v) for _, v in struct.fields):
-            return f"({struct.type}){{{text}}}"
-        key = f"static const {struct.type} @ = {{{text}}};"
+        text = self._field(struct)
+        if any(isinstance(v, Ref) and not self._is_constant(v) for v in struct.values()):
+            return f"({struct.type}){text}"
+        return self._constant_descriptor(struct.type, "", text)
+
+    def _table(self, table: Table) -> str:
+        rows = ", ".join(self._field(row) for row in table.rows)
+        return self._constant_descriptor(table.rows[0].type, f"[{len(table.rows)}]", f"{{{rows}}}")
+
+    def _constant_descriptor(self, kind: str, dimension: str, text: str) -> str:
+        key = f"static const {kind} @{dimension} = {text};"
         if key not in self.descriptors:
-            stem = struct.type.removeprefix("mg_").removesuffix("_t")
+            stem = kind.removeprefix("mg_").removesuffix("_t")
             self.descriptors[key] = f"{stem}_{len(self.descriptors)}"
         return self.descriptors[key]
 
     def _is_constant(self, ref: Ref) -> bool:
         return self.program.buffers[self.program.root(ref.buffer)].kind is Kind.CONST
 
-    def _field(self, value: int | float | tuple[int, ...] | Ref | Null) -> str:
-        if isinstance(value, tuple):
-            return "{" + ", ".join(str(v) for v in value) + "}"
-        if isinstance(value, Ref):
-            return self.pointer(value)
-        return "NULL" if isinstance(value, Null) else number(value)
+    def _field(self, value: Field) -> str:
+        match value:
+            case Struct():
+                return "{" + ", ".join(f".{name} = {self._field(v)}" for name, v in value.fields) + "}"
+            case tuple():
+                return "{" + ", ".join(str(v) for v in value) + "}"
+            case Ref():
+                return self.pointer(value)
+            case Place():
+                return str(self.program.offsets[self.program.root(value.buffer)])
+            case Function():
+                return value.name
+            case Null():
+                return "NULL"
+        return number(value)
 
     def descriptor_lines(self) -> list[str]:
         """Definitions of all descriptors that the calls printed so far point to."""

@@ -14,7 +14,7 @@ from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.graph import Model
 from mcugrad.plan.code_size import constant_bytes
-from mcugrad.program import Buffer, Kind, Program, Ref, Struct
+from mcugrad.program import Buffer, Function, Kind, Program, Ref
 
 TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
 
@@ -62,7 +62,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
     files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
-    descriptors = dict.fromkeys(a for call in program.calls for a in call.args if isinstance(a, Struct))
+    descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
     return Project(files, layout, constant_bytes(used, descriptors))
 
 
@@ -81,6 +81,7 @@ def _environment() -> jinja2.Environment:
 
 def _kernels(model: Model, program: Program) -> set[str]:
     kernels = {call.kernel for call in program.calls}
+    kernels |= {v.name for c in program.calls for s in c.descriptors for v in s.values() if isinstance(v, Function)}
     if model.tail:
         kernels.add(TAILS[model.tail])
     if program.loss is not None:
@@ -149,8 +150,8 @@ def _constants(program: Program, printer: Printer) -> Iterator[dict[str, Any]]:
     """Everything in flash that the calls read, and the factory values of the state."""
     used = dict.fromkeys(n for call in program.calls for n in call.reads)
     for call in program.calls:
-        for struct in (a for a in call.args if hasattr(a, "fields")):
-            used |= dict.fromkeys(v.buffer for _, v in struct.fields if isinstance(v, Ref))
+        for struct in call.descriptors:
+            used |= dict.fromkeys(v.buffer for v in struct.values() if isinstance(v, Ref))
     for name in sorted(used):
         buffer = program.buffers[name]
         if buffer.kind is Kind.CONST:

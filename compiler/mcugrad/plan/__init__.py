@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mcugrad.plan.arena import Buffer as Interval
-from mcugrad.plan.arena import pack
+from mcugrad.plan.arena import Overlap, pack
 from mcugrad.plan.fuse import fuse_depthwise
 from mcugrad.plan.inplace import merge_inplace
 from mcugrad.plan.masks import pack_masks
@@ -31,10 +32,16 @@ def place(program: Program) -> Program:
     """Give every arena buffer an offset."""
     spans = program.lifetimes()
     intervals = [Interval(n, program.buffers[n].nbytes, first, last) for n, (first, last) in sorted(spans.items())]
-    placement = pack(intervals)
+    placement = pack(intervals, _overlaps(program, spans))
     return replace(
         program,
         offsets=placement.offsets,
         arena_bytes=placement.arena_bytes,
         arena_lower_bound=placement.lower_bound,
     )
+
+
+def _overlaps(program: Program, spans: Mapping[str, tuple[int, int]]) -> list[Overlap]:
+    """Those whose upper buffer still dies in the very call that begins the lower one."""
+    found = [Overlap(program.root(low), program.root(up), least) for low, up, least in program.overlaps]
+    return [o for o in found if spans[o.upper][1] == spans[o.lower][0]]

@@ -25,7 +25,7 @@ _SLACK = 64  # alignment between sections
 
 def constant_bytes(sizes: Iterable[int], structs: Iterable[Struct]) -> int:
     """Flash of arrays of these bytes and of these descriptors; everything starts at a word."""
-    words = sum(len(v) if isinstance(v, tuple) else 1 for s in structs for _, v in s.fields)
+    words = sum(s.words for s in structs)
     return sum((size + 3) // 4 * 4 for size in sizes) + 4 * words
 
 
