@@ -32,6 +32,24 @@ class Conv2d(ctypes.Structure):
     )
 
 
+class Layout(ctypes.Structure):
+    """mg_layout_t."""
+
+    _fields_ = _integers("channel row rows")
+
+
+class Conv2dRows(ctypes.Structure):
+    """mg_conv2d_rows_t."""
+
+    _fields_ = (("conv", Conv2d), ("x", Layout), ("y", Layout))
+
+
+class Weights(ctypes.Structure):
+    """mg_weights_t."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("w", "bias", "scale")]
+
+
 class Pool2d(ctypes.Structure):
     """mg_pool2d_t."""
 

@@ -71,6 +71,25 @@ typedef struct {
     const int32_t *bias;
     const float *scale;
 } mg_weights_t;
+/* Where a tensor's rows lie: element (c, r, i) at c * channel + (r % rows) * row + i. CHW: channel = h * w, row = w,
+ * rows = h. Rows of all channels together (HCW): channel = w, row = c * w, rows = h. The last k rows in a ring: rows = k. */
+typedef struct {
+    int32_t channel, row, rows;
+} mg_layout_t;
+/* A convolution, and how its input and output lie in memory. */
+typedef struct {
+    mg_conv2d_t conv;
+    mg_layout_t x, y;
+} mg_conv2d_rows_t;
+/* Output rows [first, first + count) of mg_conv2d_s8, groups == 1, with the weights in pairs: K = in_c * k_h * k_w taps
+ * in OIHW order, K and out_c rounded up to even with zeros (Kp), weight (o, k) at ((o / 2) * Kp + k) * 2 + o % 2; a word
+ * holds two taps of two channels. w->w and scratch are aligned to 4 bytes, w->bias is not NULL.
+ * scratch: 4 * Kp int16, four output positions expanded once for all output channels. */
+void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
+                       const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+/* mg_fully_connected_s8 with the weights in pairs as above. scratch: Kp int16. */
+void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w,
+                                 int16_t *restrict scratch, int8_t *restrict y);
 /* mg_conv2d_s8 (groups == 1) followed by mg_depthwise_conv2d_s8, one channel at a time: the same bits, and of the tensor
  * between them only one channel exists, in `plane` (conv->out_h * conv->out_w elements). */
 void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwise, const int8_t *restrict x,

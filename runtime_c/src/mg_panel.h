@@ -1,0 +1,40 @@
+/* Panels: four output positions of a convolution, expanded to int16 once and multiplied with every output channel.
+ *
+ * A panel holds, for every pair of taps (k, k + 1), a word a position: panel[(k / 2) * 8 + position * 2 + k % 2] is the
+ * input value less its zero point, 0 where the window leaves the input and for the tap that makes K even. Words, because
+ * cores with the DSP extension multiply two taps at a time; weights lie in pairs (mg_conv2d_rows_s8) for the same reason.
+ */
+#ifndef MG_PANEL_H
+#define MG_PANEL_H
+
+#include "mg_internal.h"
+
+/* What all panels of a layer have in common; the assembly knows the offsets of its fields. */
+typedef struct {
+    mg_weights_t w;              /* in pairs */
+    int32_t channel_pairs, taps; /* taps: in pairs, Kp / 2 */
+    int32_t y_channel;           /* from an output channel to the next */
+    int32_t y_zero, y_min, y_max;
+} mg_product_t;
+
+/* y[c * y_channel + position] of 2 * channel_pairs channels and four positions, requantised as mg_conv2d_s8 says. */
+void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, int8_t *restrict y);
+
+/* The same for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less the zero point. */
+void mg_position_product_s8(const mg_product_t *p, const int16_t *restrict x, int8_t *restrict y);
+
+/* The panel of four positions beside each other, x to x + 3, in each of `channels` planes `stride` apart. */
+void mg_panel_pointwise_s8(const int8_t *restrict x, int32_t channels, int32_t stride, int32_t x_zero,
+                           int16_t *restrict panel);
+
+/* The panel of output positions (row, column) to (row, column + n - 1), n <= 4; a column past the last one is the first of
+ * the next row. */
+void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
+                        int16_t *restrict panel);
+
+/* Element offset of row r. */
+static inline int32_t mg_row_offset(const mg_layout_t *layout, int32_t r) {
+    return (r < layout->rows ? r : r % layout->rows) * layout->row;
+}
+
+#endif
