@@ -27,7 +27,8 @@ class Role(Enum):
 class Parameter:
     """A parameter of one layer. `scale` (one per output channel) turns its integers into reals; ones if it is float32.
 
-    `head`: it belongs to the last layer. `onnx_name` is the initializer it came from, "" if there was none.
+    `head`: it belongs to the last layer. `onnx_name` is the initializer it came from, "" if there was none. `order`, by
+    axis: channel i of `value` is channel order[i] of the layer in ONNX; the same one where the axis is not there.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Parameter:
     scale: npt.NDArray[np.float32] = field(compare=False, repr=False)
     onnx_name: str = ""
     head: bool = False
+    order: Mapping[int, tuple[int, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def is_float(self) -> bool:

@@ -79,8 +79,9 @@ def compile_file(
         check_report(report, folder)
     scheme = load_scheme(options.train)
     trains = scheme != "none"
-    model = import_file(source, options, head=head_type(scheme, options.loss))
-    compiled = compile_model(model, scheme, options.loss)
+    imported = import_file(source, options, head=head_type(scheme, options.loss))
+    compiled = compile_model(imported, scheme, options.loss)
+    model = compiled.model
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
     project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
     budget = predict(compiled.program, board, project.layout.struct_bytes, project.constant_bytes, project.files)
@@ -163,10 +164,14 @@ def head_type(scheme: str | Scheme, loss: str) -> HeadType:
 
 
 def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, fuse: bool = True) -> Compiled:
-    """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit."""
+    """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit.
+
+    The result's model is `model` with its channels in another order where the scheme lists some.
+    """
+    from mcugrad.passes.permute_channels import permute_channels
     from mcugrad.plan import plan
 
-    selection = resolve(scheme, model)
+    model, selection = permute_channels(model, resolve(scheme, model))
     step = training_step(model, selection, loss) if selection.names else None
     return Compiled(model, selection, step, plan(model, step, fuse=fuse))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ else:
 
 PRESETS = ("all", "head", "biases", "none")
 ErrorDtype = Literal["int8", "int16", "float32"]
+Runs = tuple[tuple[int, int], ...]
 
 
 class _Strict(BaseModel):
@@ -55,12 +56,26 @@ class Scheme(_Strict):
     weight: dict[str, float | Channels] = {}
 
 
+def runs(channels: Iterable[int]) -> Runs:
+    """Distinct channels as the fewest runs."""
+    found: list[tuple[int, int]] = []
+    for channel in sorted(channels):
+        if found and found[-1][1] == channel:
+            found[-1] = found[-1][0], channel + 1
+        else:
+            found.append((channel, channel + 1))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class Subset:
-    """Trained channels of a weight: a list, or (-1, n) for the first n."""
+    """Trained channels of a weight on either side, as ascending runs [begin, end) that do not touch.
 
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
+    Inputs count within a group. The first n channels are ((0, n),).
+    """
+
+    inputs: Runs
+    outputs: Runs
 
 
 @dataclass(frozen=True)
@@ -72,8 +87,8 @@ class Selection:
     errors: ErrorDtype = "int8"
 
     def subset(self, parameter: Parameter) -> Subset:
-        whole = Subset((-1, parameter.value.shape[1]), (-1, parameter.value.shape[0]))
-        return self.subsets.get(parameter.name, whole)
+        outputs, inputs = parameter.value.shape[:2]
+        return self.subsets.get(parameter.name, Subset(((0, inputs),), ((0, outputs),)))
 
 
 def load_scheme(text: str) -> str | Scheme:
@@ -144,18 +159,18 @@ def _subset(parameter: Parameter, share: float | Channels) -> Subset:
     if isinstance(share, float):
         if not 0.0 < share <= 1.0:
             raise McugradError(f"scheme: '{parameter.layer}' = {share}: a share lies in (0, 1]")
-        return Subset((-1, math.ceil(share * inputs)), (-1, outputs))
+        return Subset(((0, math.ceil(share * inputs)),), ((0, outputs),))
     return Subset(
         _checked(parameter.layer, share.inputs, inputs, "input"),
         _checked(parameter.layer, share.outputs, outputs, "output"),
     )
 
 
-def _checked(layer: str, channels: tuple[int, ...] | None, count: int, what: str) -> tuple[int, ...]:
+def _checked(layer: str, channels: tuple[int, ...] | None, count: int, what: str) -> Runs:
     if channels is None:
-        return (-1, count)
+        return ((0, count),)
     bad = [c for c in channels if not 0 <= c < count]
     if bad or not channels or len(set(channels)) != len(channels):
         detail = f"channel {bad[0]} is not in 0..{count - 1}" if bad else "the list is empty or repeats a channel"
         raise McugradError(f"scheme: '{layer}' {what}s: {detail}")
-    return tuple(sorted(channels))
+    return runs(channels)

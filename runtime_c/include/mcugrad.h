@@ -221,8 +221,8 @@ typedef struct {
 uint32_t mg_random_key(const mg_random_t *r);
 float mg_random_uniform(uint32_t key, uint32_t i);
 
-/* Which weights train: input channels inputs[0..n_inputs) of each group for output channels outputs[0..n_outputs);
- * NULL means the first n. */
+/* Which weights train: some input channels, counted within a group, for some output channels. NULL: the first n of them;
+ * otherwise n runs of consecutive channels, [runs[2k], runs[2k + 1]) each. */
 typedef struct {
     const uint16_t *inputs, *outputs;
     int32_t n_inputs, n_outputs;

@@ -47,7 +47,7 @@ def test_random_networks_train_bit_for_bit(net: onnx.ModelProto, loss: str, floa
     compiled = compile_model(model, scheme, loss)
     assert compiled.step is not None
     with tempfile.TemporaryDirectory() as folder:
-        host, relax = HostModel(compiled, Path(folder)), ReferenceTrainer(model, compiled.step)
+        host, relax = HostModel(compiled, Path(folder)), ReferenceTrainer(compiled.model, compiled.step)
         host.init()
         host.plan(0.01, 7)
         for index in range(STEPS):

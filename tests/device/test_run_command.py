@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pytest
 
 from cli_support import CLASSES, Terminal, terminal, tree, write_model, write_samples
 from frontend_graphs import Builder
+from mcugrad.pipeline import Options, import_file
 
 __all__ = ["terminal"]
 pytestmark = pytest.mark.device
@@ -62,6 +63,32 @@ def test_saving_elsewhere(terminal: Terminal, data: Path) -> None:
     assert "w.npz exists" in terminal.refuses("run", out, "--train", data, "--save", "w.npz")
     assert "a does not exist" in terminal.refuses("run", out, "--train", data, "--save", "a/w.npz")
     assert "nothing is trained" in terminal.refuses("run", out, "--test", data, "--save", "v.npz")
+
+
+def test_saved_tensors_have_the_channels_of_the_onnx_file(terminal: Terminal, data: Path) -> None:
+    """On the device the listed channels are the first ones; who reads what was learned does not see that."""
+    (terminal.folder / "s.toml").write_text("[weight]\nstem = { outputs = [3, 1] }\n", encoding="utf-8")
+    out = _compiled(terminal, data, "--train", "s.toml")
+    factory = import_file(terminal.folder / "model.onnx", Options("host", data), head="float32")
+    still, moved = (_trained(terminal, out, data, rate) for rate in ("1e-30", "0.05"))
+    rows = {row["name"]: row for row in json.loads((out / "manifest.json").read_text(encoding="utf-8"))["state"]}
+    for name in ("stem.weight", "head.weight", "head.bias"):
+        np.testing.assert_array_equal(still[name], factory.parameter(name).value)
+    changed = (moved["stem.weight"] != still["stem.weight"]).any(axis=(1, 2, 3))
+    assert changed.tolist() == [False, True, False, True]
+    assert (rows["stem.weight"]["channel_order"], "channel_order" in rows["head.bias"]) == ({"0": [1, 3, 0, 2]}, False)
+    assert rows["head.weight"]["channel_order"] == {"1": [1, 3, 0, 2]}
+    start = rows["stem.weight"]["offset"]
+    on_device = still["state"][start : start + still["stem.weight"].size].view(np.int8).reshape(4, -1)
+    np.testing.assert_array_equal(on_device, still["stem.weight"].reshape(4, -1)[[1, 3, 0, 2]])
+
+
+def _trained(terminal: Terminal, out: Path, data: Path, rate: str) -> Mapping[str, np.ndarray]:
+    terminal.succeeds(
+        "run", out, "--train", data, "--epochs", "1", "--lr", rate, "--seed", "3", "--save", f"{rate}.npz"
+    )
+    with np.load(terminal.folder / f"{rate}.npz") as saved:
+        return dict(saved)
 
 
 def test_evaluation_alone_changes_nothing(terminal: Terminal, data: Path) -> None:

@@ -256,7 +256,7 @@ def test_the_reference_scheme(
     assert biases == before_head[-20:]
     assert biases[0] == first_bias
     assert list(weights) == _expands_on_8x8(build())[-3:]
-    assert {layer[:3]: subset.inputs for layer, subset in weights.items()} == {k: (-1, n) for k, n in inputs.items()}
+    assert {layer[:3]: subset.inputs for layer, subset in weights.items()} == {k: ((0, n),) for k, n in inputs.items()}
 
 
 @pytest.mark.parametrize(("scheme", "build", "arguments", "board"), SCHEMED)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, errors, int8s
 from kernel_library import ERROR_TYPES, Array, Kernels, Random, Store, Subset, address
+from mcugrad.scheme import runs
 
 TYPES = st.sampled_from(sorted(ERROR_TYPES))
 GOLDEN = 0x9E3779B9
@@ -89,6 +90,19 @@ def test_dgrad_visits_every_element_once(kernels: Kernels, conv: Conv, kind: str
     assert store.clipped == 0
 
 
+def _some(rng: np.random.Generator, total: int, listed: bool) -> tuple[Array, Array | None, int]:
+    """Some of `total` channels, and how mg_subset_t says so: the first ones, or runs in any order."""
+    n = int(rng.integers(1, total + 1))
+    if not listed:
+        return np.arange(n), None, n
+    chosen = runs(int(c) for c in rng.permutation(total)[:n])
+    return (
+        np.concatenate([np.arange(*run) for run in chosen]),
+        rng.permutation(np.array(chosen, np.uint16)),
+        len(chosen),
+    )
+
+
 @given(convs(), TYPES, SEEDS, st.booleans())
 @FEW
 def test_update_weight(kernels: Kernels, conv: Conv, kind: str, seed: int, listed: bool) -> None:
@@ -99,10 +113,8 @@ def test_update_weight(kernels: Kernels, conv: Conv, kind: str, seed: int, liste
     qas[rng.random(conv.out_c) < 0.2] = 0.0
     gradient = conv.wgrad(e, x)
     rate = F32(10.0 ** rng.uniform(-2, 2) / max(np.abs(gradient).max(), 1e-3))
-    n_in, n_out = int(rng.integers(1, conv.group_in + 1)), int(rng.integers(1, conv.out_c + 1))
-    inputs = rng.permutation(conv.group_in).astype(np.uint16)[:n_in] if listed else np.arange(n_in, dtype=np.uint16)
-    outputs = rng.permutation(conv.out_c).astype(np.uint16)[:n_out] if listed else np.arange(n_out, dtype=np.uint16)
-    subset = Subset(address(inputs) if listed else None, address(outputs) if listed else None, n_in, n_out)
+    (inputs, in_runs, n_in), (outputs, out_runs, n_out) = (_some(rng, n, listed) for n in (conv.group_in, conv.out_c))
+    subset = Subset(address(in_runs), address(out_runs), n_in, n_out)
     u = uniforms(seed, 3, 5, w.size).reshape(w.shape)
     change = moved(u, gradient, (rate * qas)[:, None, None, None])
     trained = np.zeros(w.shape, bool)

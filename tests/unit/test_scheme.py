@@ -50,10 +50,10 @@ def test_the_file_of_the_design(tmp_path: Path, model: Model) -> None:
     assert selection.names == tuple(p.name for p in model.parameters if p.name in selection.names)
     assert selection.errors == "int16"
     subsets = {n: selection.subset(model.parameter(f"{n}.weight")) for n in ("dilated", "last", "wide", "point")}
-    assert (subsets["dilated"].inputs, subsets["dilated"].outputs) == ((-1, 2), (-1, 8))
-    assert (subsets["last"].inputs, subsets["last"].outputs) == ((3, 5), (0, 11))
-    assert (subsets["wide"].inputs, subsets["wide"].outputs) == ((-1, 16), (1,))
-    assert (subsets["point"].inputs, subsets["point"].outputs) == ((-1, 16), (-1, 6))
+    assert (subsets["dilated"].inputs, subsets["dilated"].outputs) == (((0, 2),), ((0, 8),))
+    assert (subsets["last"].inputs, subsets["last"].outputs) == (((3, 4), (5, 6)), ((0, 1), (11, 12)))
+    assert (subsets["wide"].inputs, subsets["wide"].outputs) == (((0, 16),), ((1, 2),))
+    assert (subsets["point"].inputs, subsets["point"].outputs) == (((0, 16),), ((0, 6),))
 
 
 def test_an_empty_file_trains_the_head(tmp_path: Path, model: Model) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mcugrad import __version__
 from mcugrad.emit.layout import BOOKKEEPING, Layout
-from mcugrad.graph import Model
+from mcugrad.graph import Model, Parameter
 from mcugrad.plan.budget import Budget
 from mcugrad.program import Buffer, Program
 
@@ -71,13 +71,21 @@ def _state(model: Model, layout: Layout) -> list[dict[str, Any]]:
         for index, (ctype, name) in enumerate(BOOKKEEPING)
         if layout.fields
     ]
-    roles = {p.name: (p.role.value, p.onnx_name) for p in model.parameters}
+    parameters = {p.name: p for p in model.parameters}
     for field in layout.fields:
         buffer = field.buffer
-        role, origin = roles.get(buffer.name, ("error_ratio", ""))
         row = {"name": buffer.name, "dtype": buffer.dtype, "shape": list(buffer.shape), "offset": field.offset}
-        rows.append({**row, "role": role, "layer": buffer.layer, "initializer": origin})
+        parameter = parameters.get(buffer.name)
+        role, origin = (parameter.role.value, parameter.onnx_name) if parameter else ("error_ratio", "")
+        row |= {"role": role, "layer": buffer.layer, "initializer": origin}
+        rows.append(row | _order(parameter) if parameter else row)
     return rows
+
+
+def _order(parameter: Parameter) -> dict[str, Any]:
+    """`channel_order`, by axis: which channel of ONNX's lies at each place. Nothing where all lie at their own."""
+    order = {str(axis): list(channels) for axis, channels in sorted(parameter.order.items())}
+    return {"channel_order": order} if order else {}
 
 
 def _tensors(program: Program) -> list[dict[str, Any]]:

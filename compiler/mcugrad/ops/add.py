@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax, te
 
 from mcugrad.ops import error
-from mcugrad.ops.operator import Attrs, Type, attributes, clamp_round, define, f32, i32, shape
+from mcugrad.ops.operator import Attrs, Type, attributes, clamp_round, define, f32, i32, same_channels, shape
 from mcugrad.program import Ref, Struct, Value
 
 if TYPE_CHECKING:
@@ -50,4 +50,4 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call("mg_add_s8", attrs["layer"], "Add", args, [a, b], [out], inplace=((out, a), (out, b)))
 
 
-add = define("add", _infer, _compute, gradient=_gradient, lower=_lower)
+add = define("add", _infer, _compute, gradient=_gradient, lower=_lower, channels=same_channels)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax, te, tirx
 
 from mcugrad.ops import error
-from mcugrad.ops.operator import Attrs, Type, attributes, define, dtype, shape
+from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, dtype, same_channels, shape
 from mcugrad.ops.requantize import box, chw, requantize_struct, rescaled
 from mcugrad.program import ErrorType, Ref, Struct, Value
 
@@ -94,7 +94,18 @@ def _lower_concat(low: Lowering, var: relax.Var, call: relax.Call) -> None:
         offset += size
 
 
-concat = define("concat", _infer_concat, _compute_concat, gradient=_gradient_concat, lower=_lower_concat)
+def _channels_concat(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    return same_channels(var, call) if attributes(call)["axis"] != 1 else []
+
+
+concat = define(
+    "concat",
+    _infer_concat,
+    _compute_concat,
+    gradient=_gradient_concat,
+    lower=_lower_concat,
+    channels=_channels_concat,
+)
 
 
 # ---- Pad -------------------------------------------------------------------------------------------------------------
@@ -143,7 +154,11 @@ def _lower_pad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call("mg_requantize_s8", attrs["layer"], "Pad", args, [x, out], [out])
 
 
-pad = define("pad", _infer_pad, _compute_pad, gradient=_gradient_pad, lower=_lower_pad)
+def _channels_pad(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    return same_channels(var, call) if shape(var)[1] == shape(call.args[0])[1] else []
+
+
+pad = define("pad", _infer_pad, _compute_pad, gradient=_gradient_pad, lower=_lower_pad, channels=_channels_pad)
 
 
 # ---- their gradient --------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from mcugrad.ops import error
 from mcugrad.ops.operator import (
     ACCUMULATOR,
     Attrs,
+    Axis,
     Type,
     attributes,
     clamp_round,
@@ -150,7 +151,16 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call(kernel, attrs["layer"], "Conv", args, names, [out], work="forward", macs=_macs(ws, ys))
 
 
-conv2d = define("conv2d", _infer, _compute, gradient=_gradient, lower=_lower)
+def _channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    """Dense: inputs and outputs. Depthwise, one output an input: both are the same. Grouped: none."""
+    (x, w, *per_output), groups = call.args, attributes(call)["groups"]
+    outputs = [(var, 1), (w, 0), *((vector, 0) for vector in per_output)]
+    if groups == 1:
+        return [[(x, 1), (w, 1)], outputs]
+    return [[(x, 1), *outputs]] if groups == shape(x)[1] == shape(var)[1] else []
+
+
+conv2d = define("conv2d", _infer, _compute, gradient=_gradient, lower=_lower, channels=_channels)
 
 
 # ---- dgrad -----------------------------------------------------------------------------------------------------------

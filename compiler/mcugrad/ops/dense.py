@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import relax, te
 
-from mcugrad.ops.operator import Attrs, Type, attributes, define, f32, i32, shape
+from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, f32, i32, same_channels, shape
 from mcugrad.program import Argument, ErrorType, Null, Rate, Ref, Store, Value
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ dequantize = define(
     _compute_dequantize,
     gradient=_gradient_dequantize,
     lower=_lower_dequantize,
+    channels=same_channels,
 )
 
 
@@ -106,7 +107,15 @@ def _lower_dense(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call("mg_dense_f32", layer, "Gemm", args, [w, b, x], [out], work="forward", macs=n_in * n_out)
 
 
-dense = define("dense", _infer_dense, _compute_dense, gradient=_gradient_dense, lower=_lower_dense)
+def input_channels(_: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    """Features and the weight's columns: in another order the sums are taken in another order, too."""
+    x, w, *_ = call.args
+    return [[(x, 1), (w, 1)]]
+
+
+dense = define(
+    "dense", _infer_dense, _compute_dense, gradient=_gradient_dense, lower=_lower_dense, channels=input_channels
+)
 
 
 def _compute_dgrad(dy: te.Tensor, w: te.Tensor, **_: Any) -> te.Tensor:

@@ -16,7 +16,7 @@ from tvm import relax, te
 
 from mcugrad.ops import error
 from mcugrad.ops.conv2d import bias_grad, conv2d_dgrad, conv2d_wgrad
-from mcugrad.ops.dense import feature_error
+from mcugrad.ops.dense import feature_error, input_channels
 from mcugrad.ops.operator import Attrs, Type, attributes, define, i32, no_adjoint, shape
 from mcugrad.program import Argument, Ref, Value
 
@@ -62,4 +62,4 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call("mg_dense_s8", layer, "Gemm", args, names, [out], work="forward", macs=n_in * n_out)
 
 
-dense_s8 = define("dense_s8", _infer, _compute, gradient=_gradient, lower=_lower)
+dense_s8 = define("dense_s8", _infer, _compute, gradient=_gradient, lower=_lower, channels=input_channels)

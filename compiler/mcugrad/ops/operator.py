@@ -1,8 +1,8 @@
 """How an operator is declared.
 
 Every operator of the compiler is one `Operator`, registered in Relax from one file of this folder: its type, its
-meaning as tensor expressions (TE), its gradient and the C kernel it lowers to. `Gradient` rules return float32
-adjoints, one an argument; `no_adjoint` stands for arguments that have none.
+meaning as tensor expressions (TE), its gradient, which of its axes count the same channels and the C kernel it lowers
+to. `Gradient` rules return float32 adjoints, one an argument; `no_adjoint` stands for arguments that have none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Type: TypeAlias = relax.TensorType
 Infer = Callable[[Attrs, Sequence[Type]], Type]
 Compute = Callable[..., te.Tensor]
 Gradient = Callable[[relax.Var, relax.Call, relax.Var, relax.BlockBuilder], list[relax.Expr]]
+Axis = tuple[relax.Expr, int]  # an axis of an operand or of the result
+Channels = Callable[[relax.Var, relax.Call], list[list[Axis]]]
 Lower = Callable[["Lowering", relax.Var, relax.Call], None]
 
 ACCUMULATOR = {"int8": "int32", "int16": "int64", "float32": "float32"}
@@ -29,24 +31,35 @@ ACCUMULATOR = {"int8": "int32", "int16": "int64", "float32": "float32"}
 
 @dataclass(frozen=True)
 class Operator:
-    """`infer(attrs, types)`, `compute(*tensors, **attrs)`, `gradient(var, call, adjoint, builder)`, `lower(...)`."""
+    """`infer(attrs, types)`, `compute(*tensors, **attrs)`, `gradient(var, call, adjoint, builder)`, `lower(...)`.
+
+    `channels(var, call)`: groups of axes; permuting the axes of a group alike changes nothing but their order. An axis
+    in no group keeps its order. None: there are no groups.
+    """
 
     name: str
     infer: Infer
     compute: Compute
     gradient: Gradient | None
     lower: Lower | None
+    channels: Channels | None
 
 
 _OPERATORS: dict[str, Operator] = {}
 
 
 def define(
-    name: str, infer: Infer, compute: Compute, *, gradient: Gradient | None = None, lower: Lower | None = None
+    name: str,
+    infer: Infer,
+    compute: Compute,
+    *,
+    gradient: Gradient | None = None,
+    lower: Lower | None = None,
+    channels: Channels | None = None,
 ) -> Callable[..., relax.Call]:
     """Register `mg.<name>` in Relax; returns the function that builds a call of it from arguments and attributes."""
     full = f"mg.{name}"
-    _OPERATORS[full] = Operator(full, infer, compute, gradient, lower)
+    _OPERATORS[full] = Operator(full, infer, compute, gradient, lower, channels)
     register_op_attr(full, "FInferType", lambda call, _builder: infer(attributes(call), [a.ty for a in call.args]))
     register_op_attr(full, "FPurity", True)
     if gradient is not None:
@@ -85,6 +98,11 @@ def shape(value: relax.Expr | Type | te.Tensor) -> tuple[int, ...]:
 
 def dtype(value: relax.Expr | Type) -> str:
     return str((value if isinstance(value, relax.TensorType) else value.ty).dtype)
+
+
+def same_channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    """`channels` of an operator that computes each channel from the same channel of its operands."""
+    return [[(var, 1), *((operand, 1) for operand in call.args)]]
 
 
 def no_adjoint(value: relax.Expr) -> relax.Expr:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import relax, te
 
-from mcugrad.ops.operator import Attrs, Type, attributes, define, dtype, shape
+from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, dtype, same_channels, shape
 from mcugrad.ops.requantize import chw
 from mcugrad.program import ErrorType, Ref, Struct, Value
 
@@ -62,5 +62,9 @@ def _lower_dgrad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     )
 
 
-permute = define("permute", _infer, _compute, gradient=_gradient, lower=_lower)
+def _channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
+    return same_channels(var, call) if attributes(call)["axes"][1] == 1 else []
+
+
+permute = define("permute", _infer, _compute, gradient=_gradient, lower=_lower, channels=_channels)
 permute_dgrad = define("permute_dgrad", _infer, _compute, lower=_lower_dgrad)

@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax, te, tirx
 
 from mcugrad.ops import error
-from mcugrad.ops.operator import ACCUMULATOR, Attrs, Type, attributes, clamp_round, define, dtype, f32, i32, shape
+from mcugrad.ops.operator import (
+    ACCUMULATOR,
+    Attrs,
+    Type,
+    attributes,
+    clamp_round,
+    define,
+    dtype,
+    f32,
+    i32,
+    same_channels,
+    shape,
+)
 from mcugrad.program import Argument, ErrorType, Ref, Struct, Value
 
 if TYPE_CHECKING:
@@ -148,7 +160,9 @@ def _lower_avg(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     _lower(low, var, call, "AveragePool", "mg_avg_pool2d_s8", (Value(attributes(call)["scale"]),))
 
 
-avg_pool2d = define("avg_pool2d", _infer, _compute_avg, gradient=_gradient_avg, lower=_lower_avg)
+avg_pool2d = define(
+    "avg_pool2d", _infer, _compute_avg, gradient=_gradient_avg, lower=_lower_avg, channels=same_channels
+)
 avg_pool2d_dgrad = define(
     "avg_pool2d_dgrad", lambda a, t: _error_result(a, t, "float32"), _compute_avg_dgrad, lower=_lower_avg_dgrad
 )
@@ -200,7 +214,9 @@ def _lower_max(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     _lower(low, var, call, "MaxPool", "mg_max_pool2d_s8", ())
 
 
-max_pool2d = define("max_pool2d", _infer, _compute_max, gradient=_gradient_max, lower=_lower_max)
+max_pool2d = define(
+    "max_pool2d", _infer, _compute_max, gradient=_gradient_max, lower=_lower_max, channels=same_channels
+)
 max_pool2d_dgrad = define(
     "max_pool2d_dgrad",
     lambda a, t: _error_result(a, t, ACCUMULATOR[dtype(t[0])]),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tvm import relax, te, tirx
 
 from mcugrad.ops import error
-from mcugrad.ops.operator import Attrs, Type, attributes, clamp_round, define, f32, i32, shape
+from mcugrad.ops.operator import Attrs, Type, attributes, clamp_round, define, f32, i32, same_channels, shape
 from mcugrad.program import ErrorType, Ref, Struct, Value
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     low.call("mg_requantize_s8", attrs["layer"], "Requantize", args, [x], [out], inplace=((out, x),))
 
 
-requantize = define("requantize", _infer, _compute, gradient=_gradient, lower=_lower)
+requantize = define("requantize", _infer, _compute, gradient=_gradient, lower=_lower, channels=same_channels)
 
 
 # ---- LeakyRelu's gradient --------------------------------------------------------------------------------------------

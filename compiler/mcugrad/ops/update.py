@@ -6,7 +6,8 @@
 acc * S is the gradient by the integer parameter; dividing by the squared scale makes the step that of the float
 parameter (QAS, "On-Device Training Under 256KB Memory", section 3.1). u is uniform in [0, 1), so the expected step is
 exact: E[floor(v + u)] = v. u is a hash of (seed, step, tensor, index), so every execution draws the same number.
-The float32 head is plain SGD: w' = w - (dy * x) * lr.
+Of a weight only some channels may train: `inputs` and `outputs` are the edges b0, e0, b1, e1, ... of the runs [b, e)
+that do. The float32 head is plain SGD: w' = w - (dy * x) * lr.
 """
 
 from __future__ import annotations
@@ -77,11 +78,10 @@ def _like_first(_: Attrs, types: Sequence[Type]) -> Type:
     return Type(shape(types[0]), dtype(types[0]))
 
 
-def _member(channel: tirx.Var, channels: Sequence[int]) -> tirx.PrimExpr:
-    """Whether `channel` trains: `channels` is the list, or (-1, n) for the first n."""
-    if channels[0] == -1:
-        return channel < channels[1]
-    return tirx.any(*[channel == c for c in channels]) if len(channels) > 1 else channel == channels[0]
+def _member(channel: tirx.Var, edges: Sequence[int]) -> tirx.PrimExpr:
+    """Whether `channel` trains: `edges` are begin and end of every run of channels that do."""
+    runs = [tirx.all(channel >= b, channel < e) for b, e in zip(edges[::2], edges[1::2], strict=True)]
+    return tirx.any(*runs) if len(runs) > 1 else runs[0]
 
 
 def _compute_weight(w: te.Tensor, acc: te.Tensor, qas: te.Tensor, *more: te.Tensor, **a: Any) -> te.Tensor:
@@ -115,10 +115,15 @@ def _compute_bias(
     return te.compute(b.shape, at, name="b")
 
 
-def _channels(low: Lowering, name: str, channels: Sequence[int], total: int) -> tuple[Ref | Null, int]:
-    if channels[0] == -1:
-        return Null(), min(channels[1], total)
-    return Ref(low.constant(name, channels, "uint16")), len(channels)
+def _runs(low: Lowering, name: str, edges: Sequence[int]) -> tuple[Ref | Null, int]:
+    """Pointer and count of one side of mg_subset_t: only what is not one run from 0 on needs a table."""
+    if len(edges) == 2 and edges[0] == 0:
+        return Null(), edges[1]
+    return Ref(low.constant(name, edges, "uint16")), len(edges) // 2
+
+
+def _count(edges: Sequence[int]) -> int:
+    return sum(edges[1::2]) - sum(edges[::2])
 
 
 def _lower_weight(low: Lowering, var: relax.Var, call: relax.Call) -> None:
@@ -127,10 +132,9 @@ def _lower_weight(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     w, acc, qas = call.args[:3]
     attrs, name, ws = attributes(call), low.name(call.args[0]), shape(call.args[0])
     head = wgrad_call(low, low.definition(acc), ws)
-    inputs, n_inputs = _channels(low, f"{name}.inputs", attrs["inputs"], ws[1])
-    outputs, n_outputs = _channels(low, f"{name}.outputs", attrs["outputs"], ws[0])
+    (inputs, n_inputs), (outputs, n_outputs) = (_runs(low, f"{name}.{s}", attrs[s]) for s in ("inputs", "outputs"))
     subset = low.subset(inputs, outputs, n_inputs, n_outputs)
-    macs = head.macs * n_inputs * n_outputs // (ws[0] * ws[1])
+    macs = head.macs * _count(attrs["inputs"]) * _count(attrs["outputs"]) // (ws[0] * ws[1])
     error = low.scaled_error(low.definition(acc).args[0])
     factors = Ref(low.name(qas, f"{name}.qas")), Rate(attrs["rate"], error), Random(attrs["tensor"])
     args = (*head.args, subset, *factors, Ref(name))

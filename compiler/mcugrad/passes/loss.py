@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm import relax
+from tvm.ir.expr import Constant
 
 from mcugrad.graph import Model
 from mcugrad.ops import loss as losses
@@ -30,10 +31,10 @@ def add_loss(model: Model, loss: str) -> relax.Function:
     return builder.get()["main"]
 
 
-def substitute(value: relax.Expr, new: dict[relax.Var, relax.Expr]) -> relax.Expr:
-    """`value` with its operands replaced."""
+def substitute(value: relax.Expr, new: dict[relax.Expr, relax.Expr]) -> relax.Expr:
+    """`value` with its operands, variables and constants, replaced."""
     if isinstance(value, relax.Var):
         return new.get(value, value)
     assert op_name(value), value
-    args = [new.get(a, a) if isinstance(a, relax.Var) else a for a in value.args]
+    args = [new.get(a, a) if isinstance(a, (relax.Var, Constant)) else a for a in value.args]
     return relax.Call(value.op, args, value.attrs)

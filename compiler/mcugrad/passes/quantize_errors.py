@@ -229,7 +229,8 @@ class _Rewriter:
         if parameter.role is Role.BIAS:
             return update.update_bias(old, accumulator, *more, **facts)
         subset = self.selection.subset(parameter)
-        return update.update_weight(old, accumulator, *more, inputs=subset.inputs, outputs=subset.outputs, **facts)
+        inputs, outputs = ([edge for run in side for edge in run] for side in (subset.inputs, subset.outputs))
+        return update.update_weight(old, accumulator, *more, inputs=inputs, outputs=outputs, **facts)
 
 
 def qas_factor(parameter: Parameter, weight_scale: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcugrad.graph import Model, Parameter, Role
-from mcugrad.scheme import Selection
+from mcugrad.scheme import Runs, Selection
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,5 @@ def _selected(
     return _indices(subset.outputs), _indices(subset.inputs)
 
 
-def _indices(channels: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    # The scheme writes "the first n" as (-1, n).
-    return np.arange(channels[1]) if channels[0] == -1 else np.asarray(channels, np.intp)
+def _indices(runs: Runs) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    return np.concatenate([np.arange(begin, end) for begin, end in runs])
