@@ -25,7 +25,7 @@ FLAGS = (
 INCLUDES = ("-Iruntime_c/include", "-Iruntime_c/src", "-Itargets/common", "-Itests/device/fake_model")
 MODEL = ("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE", '-DMG_MODEL_HEADER="fake.h"')
 # The rest of targets/common is start-up and semihosting: it means nothing on the host.
-HOST_FILES = ("session.c", "line.c", "io_posix.c")
+HOST_FILES = ("session.c", "train.c", "line.c", "io_posix.c")
 
 
 def _sources(board: Path, native: bool) -> Iterator[Path]:

@@ -53,12 +53,39 @@ class HostModel:
 
     def train_step(self, x: Array, target: Array) -> float:
         """One step on an int8 sample; `target`: int32 (1,) or float32. Returns the loss, NaN if it was not finite."""
-        loss, data = ctypes.c_float(), np.ascontiguousarray(x, np.int8)
+        data = np.ascontiguousarray(x, np.int8)
+        return self._step("train_step", target, ctypes.c_void_p(data.ctypes.data))
+
+    def train_step_cached(self, target: Array) -> float:
+        """The step behind the frozen prefix, whose record lies in the arena."""
+        return self._step("train_step_cached", target)
+
+    def _step(self, function: str, target: Array, *sample: ctypes.c_void_p) -> float:
+        loss = ctypes.c_float()
         wanted: Any = ctypes.c_void_p(target.ctypes.data) if target.dtype == np.float32 else int(target[0])
-        step = getattr(self._library, f"{self.model.name}_train_step")
+        step = getattr(self._library, f"{self.model.name}_{function}")
         step.restype = ctypes.c_bool
-        ok = step(ctypes.c_void_p(self._base), ctypes.c_void_p(data.ctypes.data), wanted, ctypes.byref(loss))
+        ok = step(ctypes.c_void_p(self._base), *sample, wanted, ctypes.byref(loss))
         return loss.value if ok else float("nan")
+
+    def prefix(self, x: Array) -> None:
+        """The frozen prefix on an int8 sample."""
+        data = np.ascontiguousarray(x, np.int8)
+        self._call("prefix", ctypes.c_void_p(data.ctypes.data))
+
+    def prefix_pieces(self) -> list[Array]:
+        """The bytes of the record, where they lie in the arena."""
+        piece, count = getattr(self._library, f"{self.model.name}_prefix_piece"), ctypes.c_uint32()
+        piece.restype = ctypes.POINTER(ctypes.c_uint8)
+        found: list[Array] = []
+        while at := piece(ctypes.c_void_p(self._base), len(found), ctypes.byref(count)):
+            found.append(np.ctypeslib.as_array(at, (count.value,)))
+        return found
+
+    def arena(self) -> Array:
+        """The arena's bytes, not a copy."""
+        at = self._base + self.layout.struct_bytes - self.layout.arena_bytes
+        return np.ctypeslib.as_array((ctypes.c_uint8 * self.layout.arena_bytes).from_address(at))
 
     def state(self) -> dict[str, Array]:
         """Copies of the trained tensors and error ratios by name."""

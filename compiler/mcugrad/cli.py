@@ -136,6 +136,9 @@ def run(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="W.npz", help="trained weights (default: a new file in DIR)")
     ] = None,
+    cache_prefix: Annotated[
+        bool, typer.Option("--cache-prefix", help="run the layers before the first that trains in the first epoch only")
+    ] = False,
 ) -> None:
     """Build, train and evaluate, here or on a board.
 
@@ -143,7 +146,7 @@ def run(
     """
     from mcugrad.commands.run import RunOptions, run_command
 
-    run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save))
+    run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save, cache_prefix))
 
 
 @app.command(cls=_Command)

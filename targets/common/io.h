@@ -1,5 +1,5 @@
 /* Where a session comes from and where its result goes: io_semihosting.c on the emulated boards, io_posix.c on the host.
- * Both use the files session.bin and result.bin of the current folder and write progress to stdout. */
+ * Both use the files session.bin, result.bin and cache.bin of the current folder and write progress to stdout. */
 #ifndef MG_IO_H
 #define MG_IO_H
 
@@ -16,6 +16,9 @@ bool mg_io_write(const mg_io_t *io, const void *from, uint32_t n);         /* ap
 bool mg_io_rewind(const mg_io_t *io);                                      /* the next write starts result.bin again */
 bool mg_io_close(const mg_io_t *io);                                       /* false: the result may be incomplete */
 void mg_io_log(const mg_io_t *io, const char *line);                       /* `line` ends with a newline */
+int32_t mg_io_open_cache(void); /* cache.bin, which is there at its full length; a handle, or -1 */
+bool mg_io_read_cache(int32_t cache, uint32_t offset, void *to, uint32_t n);
+bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_t n);
 void mg_io_error(const char *line);                                        /* works without an open io */
 
 #endif

@@ -14,10 +14,10 @@ bool mg_io_open(mg_io_t *io) {
     return io->session >= 0 && io->result >= 0;
 }
 
-bool mg_io_read(const mg_io_t *io, uint32_t offset, void *to, uint32_t n) {
+static bool read_all(int file, uint32_t offset, void *to, uint32_t n) {
     unsigned char *next = to;
     while (n) {
-        const ssize_t got = pread(io->session, next, n, (off_t)offset);
+        const ssize_t got = pread(file, next, n, (off_t)offset);
         if (got <= 0) return false;
         next += got;
         offset += (uint32_t)got;
@@ -25,6 +25,8 @@ bool mg_io_read(const mg_io_t *io, uint32_t offset, void *to, uint32_t n) {
     }
     return true;
 }
+
+bool mg_io_read(const mg_io_t *io, uint32_t offset, void *to, uint32_t n) { return read_all(io->session, offset, to, n); }
 
 static bool write_all(int file, const void *from, size_t n) {
     const unsigned char *next = from;
@@ -42,6 +44,14 @@ bool mg_io_write(const mg_io_t *io, const void *from, uint32_t n) { return write
 bool mg_io_rewind(const mg_io_t *io) { return lseek(io->result, 0, SEEK_SET) == 0; }
 
 bool mg_io_close(const mg_io_t *io) { return close(io->session) == 0 && close(io->result) == 0; }
+
+int32_t mg_io_open_cache(void) { return open("cache.bin", O_RDWR); }
+
+bool mg_io_read_cache(int32_t cache, uint32_t offset, void *to, uint32_t n) { return read_all(cache, offset, to, n); }
+
+bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_t n) {
+    return lseek(cache, (off_t)offset, SEEK_SET) == (off_t)offset && write_all(cache, from, n);
+}
 
 void mg_io_log(const mg_io_t *io, const char *line) { (void)write_all(io->log, line, strlen(line)); }
 

@@ -18,6 +18,16 @@ bool mg_io_rewind(const mg_io_t *io) { return mg_semihosting_seek(io->result, 0)
 
 bool mg_io_close(const mg_io_t *io) { return mg_semihosting_close(io->session) && mg_semihosting_close(io->result); }
 
+int32_t mg_io_open_cache(void) { return mg_semihosting_open("cache.bin", MG_OPEN_UPDATE); }
+
+bool mg_io_read_cache(int32_t cache, uint32_t offset, void *to, uint32_t n) {
+    return mg_semihosting_seek(cache, offset) && mg_semihosting_read(cache, to, n);
+}
+
+bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_t n) {
+    return mg_semihosting_seek(cache, offset) && mg_semihosting_write(cache, from, n);
+}
+
 void mg_io_log(const mg_io_t *io, const char *line) {
     uint32_t n = 0;
     while (line[n]) n++;

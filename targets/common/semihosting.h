@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MG_OPEN_READ = 1, MG_OPEN_WRITE = 5 }; /* "rb", "wb" */
+enum { MG_OPEN_READ = 1, MG_OPEN_UPDATE = 3, MG_OPEN_WRITE = 5 }; /* "rb", "r+b", "wb" */
 
 int32_t mg_semihosting_open(const char *path, uint32_t mode); /* a handle, or -1 */
 int32_t mg_semihosting_open_stdout(void);

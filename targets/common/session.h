@@ -2,6 +2,7 @@
  *
  * session.bin = mg_command_t, state (state_len bytes), n_train records, n_test records; a record is input_len int8, then
  * an int32 label (target_len == 0) or target_len float32.
+ * cache.bin, where cache_len is not 0: n_train times cache_len bytes, written in the first epoch and read in those after it.
  * result.bin = mg_result_t, n_losses float32, n_outputs float32, n_profile pairs (call, ticks), state (state_len bytes). */
 #ifndef MG_SESSION_H
 #define MG_SESSION_H
@@ -10,7 +11,7 @@
 
 #define MG_COMMAND_MAGIC 0x4353474Du /* "MGSC" */
 #define MG_RESULT_MAGIC 0x5253474Du  /* "MGSR" */
-#define MG_SESSION_VERSION 1u
+#define MG_SESSION_VERSION 2u
 
 typedef enum {
     MG_EVALUATE = 0, /* the test records */
@@ -31,7 +32,8 @@ typedef struct {
     float learning_rate;
     uint32_t schedule, seed;
     uint32_t shuffle; /* MG_TRAIN: 0 keeps the file's order */
-    uint32_t reserved[2];
+    uint32_t cache_len; /* MG_TRAIN: <NAME>_PREFIX_LEN, and the frozen prefix runs in the first epoch alone; or 0 */
+    uint32_t reserved;
 } mg_command_t;
 
 /* Figures come in pairs: [0] before, [1] after the training; without a training only [1]. */
@@ -47,7 +49,8 @@ typedef struct {
     uint32_t timer_overhead; /* ticks of an empty interval, contained in every interval */
     uint32_t n_timed;        /* intervals in each of the two sums */
     uint32_t predict_ticks[2], step_ticks[2]; /* sums, low word first */
-    uint32_t reserved[9];
+    uint32_t first_ticks[2], later_ticks[2];  /* MG_TRAIN: of the first epoch's steps, of all the others */
+    uint32_t reserved[5];
 } mg_result_t;
 
 /* Calls that mark a pass in the profile; the others are indices of the manifest's calls. */

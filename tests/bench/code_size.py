@@ -88,7 +88,7 @@ def _firmware(compiler: str, board: Board, folder: Path, defines: tuple[str, ...
     include = runtime_dir() / "include"
     own = sorted(FAKE.glob("*.c"))
     linked = build_program(
-        [*own, common / "session.c", common / "io_semihosting.c"],
+        [*own, *(common / name for name in ("session.c", "train.c", "io_semihosting.c"))],
         board,
         includes=(FAKE, include),
         optimize=OPTIMIZE,

@@ -13,6 +13,7 @@ from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 
 if TYPE_CHECKING:
+    from mcugrad.simulate.board import Board
     from mcugrad.simulate.run import Progress
     from mcugrad.simulate.session import Records, Session, SessionResult
 
@@ -31,6 +32,7 @@ class RunOptions:
     schedule: str
     seed: int
     save: Path | None
+    cache_prefix: bool
 
 
 def run_command(folder: Path, options: RunOptions) -> None:
@@ -40,6 +42,7 @@ def run_command(folder: Path, options: RunOptions) -> None:
     from mcugrad.simulate.board import load_board
     from mcugrad.simulate.build import build, read_manifest
     from mcugrad.simulate.run import run_session
+    from mcugrad.simulate.session import CACHE_PREFIX
     from mcugrad.simulate.toolchain import require_tools
 
     manifest = read_manifest(folder)
@@ -48,11 +51,11 @@ def run_command(folder: Path, options: RunOptions) -> None:
     session = _session(manifest, options, train, test)
     target = _save_path(folder, options) if session.train is not None else None
     require_tools(board)
-    firmware = build(folder, board)
+    firmware = build(folder, board, defines=(CACHE_PREFIX,) if session.cache_len else ())
     console = Console()
     with ProgressBars(console) as bars:
         result = run_session(firmware, session, on_progress=bars.update)
-    for line in _summary(session, result, test):
+    for line in [*_summary(session, result, test), *_prefix_lines(manifest, board, session, result)]:
         console.print(line, highlight=False, soft_wrap=True)
     if target is not None:
         save_state(target, manifest, result.state)
@@ -99,6 +102,10 @@ def _records(manifest: dict[str, Any], options: RunOptions) -> tuple[Records | N
         )
     if options.save is not None and options.train is None:
         raise McugradError("--save keeps what was learned, and nothing is trained: give --train T.npz, or leave it out")
+    if options.cache_prefix and options.train is None:
+        raise McugradError("--cache-prefix makes training faster, and nothing is trained: give --train T.npz")
+    if options.cache_prefix and manifest["prefix"] is None:
+        raise McugradError("--cache-prefix: the first layer trains, so there is no frozen prefix: leave it out")
     if not 0.0 < options.lr < float("inf"):
         raise McugradError(f"--lr {options.lr}: give a positive number, such as 0.003")
     train = load_records(options.train, manifest) if options.train is not None else None
@@ -122,6 +129,7 @@ def _session(manifest: dict[str, Any], options: RunOptions, train: Records | Non
         learning_rate=options.lr,
         schedule=Schedule[options.schedule.upper()],
         seed=options.seed,
+        cache_len=manifest["prefix"]["bytes"] if options.cache_prefix else 0,
     )
 
 
@@ -174,6 +182,19 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
         if result.not_finite:
             lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
     return lines
+
+
+def _prefix_lines(manifest: dict[str, Any], board: Board, session: Session, result: SessionResult) -> list[str]:
+    """What the cache of the frozen prefix holds, and what it saves where instructions are counted."""
+    if not session.cache_len or session.train is None:
+        return []
+    text = f"frozen prefix: {session.cache_len} bytes a sample cached"
+    n, later = len(session.train), session.epochs - 1
+    if board.timer is None or later == 0:
+        share = manifest["prefix"]["macs"] / sum(manifest["macs"].values())
+        return [f"{text}, {share:.0%} of a step's MACs, which epochs after the first skip"]
+    first, others = board.instructions(result.first_ticks) / n, board.instructions(result.later_ticks) / (n * later)
+    return [f"{text}; a training step: {first / 1e6:.2f} M instructions in the first epoch, {others / 1e6:.2f} M later"]
 
 
 def _target_losses(result: SessionResult, test: Records) -> tuple[float, float]:

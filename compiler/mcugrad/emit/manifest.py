@@ -11,6 +11,7 @@ from mcugrad import __version__
 from mcugrad.emit.layout import BOOKKEEPING, Layout
 from mcugrad.graph import Model, Parameter
 from mcugrad.plan.budget import Budget
+from mcugrad.plan.prefix import frozen_prefix
 from mcugrad.program import Buffer, Program
 
 PACKAGES = ("apache-tvm", "numpy", "onnx", "onnxruntime")
@@ -38,6 +39,7 @@ def manifest(
             "flash": {"const": budget.constants, "code": budget.code, "total": budget.flash},
         },
         "macs": macs(program),
+        "prefix": _prefix(program),
         "state": _state(model, layout),
         "tensors": _tensors(program),
         "calls": [_call(index, program) for index in range(len(program.calls))],
@@ -49,6 +51,14 @@ def manifest(
 def macs(program: Program) -> dict[str, int]:
     """Multiply-accumulates of one step by kind of work."""
     return {w: sum(c.macs for c in program.calls if c.work == w) for w in ("forward", "dgrad", "wgrad")}
+
+
+def _prefix(program: Program) -> dict[str, Any] | None:
+    """What --cache-prefix skips, and the record it keeps of it: bytes, and (offset, bytes) of its pieces."""
+    prefix = frozen_prefix(program)
+    if prefix is None:
+        return None
+    return {"calls": prefix.calls, "macs": prefix.macs, "bytes": prefix.nbytes, "pieces": list(prefix.pieces)}
 
 
 def _input(model: Model) -> dict[str, Any]:

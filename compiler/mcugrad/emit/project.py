@@ -14,6 +14,7 @@ from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.graph import Model
 from mcugrad.plan.code_size import constant_bytes
+from mcugrad.plan.prefix import frozen_prefix
 from mcugrad.program import Buffer, Function, Kind, Program, Ref
 
 TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
@@ -108,6 +109,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
     ]
     return {
         "trains": trains,
+        "prefix": frozen_prefix(program),
         "bookkeeping": BOOKKEEPING,
         "state": state,
         "scales": len(program.ratios),

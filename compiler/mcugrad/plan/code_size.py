@@ -12,11 +12,13 @@ from functools import cache
 from typing import Any
 
 from mcugrad.errors import McugradError
+from mcugrad.plan.prefix import frozen_prefix
 from mcugrad.program import KernelCall, Program, Rate, Store, Struct
 from mcugrad.resources import runtime_dir
 
 TABLE = "code_size.json"
 _FUNCTIONS = {False: 128, True: 480}  # init, input, predict; with plan and train_step when the model trains
+_PREFIX = 64  # prefix and suffix as functions, a training step of both
 _FACTORY = 24  # one memcpy of factory weights
 _CALL, _ARGUMENT, _ON_STACK = 6, 8, 4  # branch; address or number with its literal; the fifth argument and later
 _STORE, _STORE_FIELD, _SCALE = 32, 8, 48  # mg_store_t on the stack, one of its fields, the predict/observe loop
@@ -44,7 +46,8 @@ def model_bytes(program: Program) -> int:
     trains = program.loss is not None
     factory = sum(v is not None and bool(v.any()) for v in (program.buffers[n].value for n in program.state))
     calls = sum(_call(program, c) for c in program.calls)
-    return _FUNCTIONS[trains] + _FACTORY * factory + calls
+    split = _PREFIX if frozen_prefix(program) is not None else 0
+    return _FUNCTIONS[trains] + split + _FACTORY * factory + calls
 
 
 def _variant(program: Program) -> str:

@@ -107,7 +107,7 @@ def build(
     model = (f"MG_MODEL={name}", f"MG_MODEL_UPPER={name.upper()}", f'MG_MODEL_HEADER="{header}"')
     common = targets_dir() / "common"
     io = "io_posix.c" if board.native else "io_semihosting.c"
-    sources = [*sorted(folder.glob("*.c")), common / "session.c", common / io]
+    sources = [*sorted(folder.glob("*.c")), common / "session.c", common / "train.c", common / io]
     # Assembly is for the emulated cores; on the host it is empty.
     sources += [common / "line.c"] if board.native else sorted(folder.glob("*.S"))
     variant = "-".join([board.name, compiler, optimize.lstrip("-"), *(["sanitized"] if sanitize else [])])

@@ -1,6 +1,6 @@
 """The static SRAM of a firmware as arithmetic, before anything is compiled.
 
-A firmware keeps everything that is not the stack in one struct, `firmware_t` of targets/common/session.c: the model,
+A firmware keeps everything that is not the stack in one struct, `firmware_t` of targets/common/firmware.h: the model,
 then the session's own buffers. Nothing else has a static, which the linked image is checked for.
 """
 

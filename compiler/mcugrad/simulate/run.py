@@ -73,6 +73,9 @@ def run_session(
     with tempfile.TemporaryDirectory(prefix="mcugrad-") as scratch:
         folder = Path(scratch)
         (folder / "session.bin").write_bytes(data)
+        if session.cache_len:  # at its length, so that records can be written in any order
+            with (folder / "cache.bin").open("wb") as cache:
+                cache.truncate(session.cache_bytes)
         output = run_program(firmware, folder, on_line=on_line, timeout=timeout)
         result = folder / "result.bin"
         answer = result.read_bytes() if result.is_file() else b""

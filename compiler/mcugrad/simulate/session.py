@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from mcugrad.errors import McugradError
 
-_COMMAND_MAGIC, _RESULT_MAGIC, _VERSION = 0x4353474D, 0x5253474D, 1
+_COMMAND_MAGIC, _RESULT_MAGIC, _VERSION = 0x4353474D, 0x5253474D, 2
 _COMMAND = struct.Struct("<14If5I")
 _RESULT = struct.Struct("<10I2f20I")
 _MAX_BYTES = 2**31 - 1  # semihosting seeks by a signed 32-bit offset on some hosts
+CACHE_PREFIX = "MCUGRAD_CACHE_PREFIX"  # what a firmware is built with that a session with a cache_len runs on
 _PROFILE_PASSES = {0xFFFF0000: "predict", 0xFFFF0001: "step"}
 
 Int8 = npt.NDArray[np.int8]
@@ -80,7 +81,8 @@ class Session:
 
     `steps`: training steps (STEPS), timed passes (BENCH); `warmup`: untimed steps before them; `first_step`: STEPS
     starts at this record, and above 0 continues the plan inside `state`; `planned_steps`: what the schedule spans, 0
-    for the steps of this session.
+    for the steps of this session. `cache_len`: TRAIN runs the frozen prefix in the first epoch alone and keeps so many
+    bytes of each sample (the manifest's prefix; a firmware that was built with CACHE_PREFIX); 0: it always runs.
     """
 
     mode: Mode
@@ -97,6 +99,7 @@ class Session:
     first_step: int = 0
     planned_steps: int = 0
     state: bytes = b""
+    cache_len: int = 0
 
     def to_bytes(self) -> bytes:
         """session.bin. Raises McugradError when records are missing or contradictory, or a label is no class."""
@@ -115,12 +118,21 @@ class Session:
         header = _COMMAND.pack(
             *(_COMMAND_MAGIC, _VERSION, self.mode, input_len, self.output_len, target_len, len(self.state), *count),
             *(self.epochs, self.steps, self.warmup, self.first_step, self.planned_steps, self.learning_rate),
-            *(self.schedule, self.seed & 0xFFFFFFFF, int(self.shuffle), 0, 0),
+            *(self.schedule, self.seed & 0xFFFFFFFF, int(self.shuffle), self.cache_len, 0),
         )
         data = b"".join([header, self.state, *(records.to_bytes() for records in parts)])
         if len(data) > _MAX_BYTES:
             raise McugradError(f"the session has {len(data)} bytes, more than {_MAX_BYTES}: give fewer records")
+        if self.cache_bytes > _MAX_BYTES:
+            raise McugradError(
+                f"the cache of the prefix has {self.cache_bytes} bytes, more than {_MAX_BYTES}: give fewer records"
+            )
         return data
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of cache.bin."""
+        return self.cache_len * len(self.train) if self.train is not None else 0
 
     def _check_labels(self, records: Records) -> None:
         if records.target_len or len(records) == 0:
@@ -151,7 +163,8 @@ class SessionResult:
     `correct_*`: test records classified right. `loss_*`: with targets, the sum over the test records of the mean
     squared error. `losses`: the mean of every epoch (TRAIN) or the loss of every step (STEPS). `outputs`:
     [n_test, output_len] (PREDICT). `predict_ticks`, `step_ticks`: of `timed` passes together, without the timer's own
-    (BENCH). Stack figures in bytes; ticks and stack are 0 on the host.
+    (BENCH). `first_ticks`, `later_ticks`: of the training steps of the first epoch and of all others (TRAIN). Stack
+    figures in bytes; ticks and stack are 0 on the host.
     """
 
     mode: Mode
@@ -168,6 +181,8 @@ class SessionResult:
     timed: int
     predict_ticks: int
     step_ticks: int
+    first_ticks: int
+    later_ticks: int
     losses: Float32
     outputs: Float32
     state: bytes
@@ -192,7 +207,7 @@ def parse_result(data: bytes, output_len: int) -> SessionResult:
         :12
     ]
     not_finite, clipped, saturated, high_water, reserve, overhead, timed = f[12:19]
-    predict_ticks, step_ticks = f[19] + (f[20] << 32), f[21] + (f[22] << 32)
+    predict_ticks, step_ticks, first_ticks, later_ticks = (f[i] + (f[i + 1] << 32) for i in (19, 21, 23, 25))
     size = _RESULT.size + 4 * (n_losses + n_outputs + 2 * n_profile) + state_len
     if (magic, version) != (_RESULT_MAGIC, _VERSION) or len(data) != size:
         raise McugradError("result.bin is not a complete result of this version: run the session again")
@@ -215,6 +230,8 @@ def parse_result(data: bytes, output_len: int) -> SessionResult:
         timed=timed,
         predict_ticks=max(0, predict_ticks - timed * overhead),
         step_ticks=max(0, step_ticks - timed * overhead),
+        first_ticks=first_ticks,
+        later_ticks=later_ticks,
         losses=losses,
         outputs=outputs.reshape(-1, output_len),
         state=data[len(data) - state_len :],
