@@ -1,0 +1,27 @@
+"""Assembly of the backward writes what its portable twin writes, on both emulated cores, on thousands of random cases."""
+
+from pathlib import Path
+
+import pytest
+
+from firmware_support import EMULATED
+from mcugrad.resources import runtime_dir
+from mcugrad.simulate.board import load_board
+from mcugrad.simulate.build import build_program
+from mcugrad.simulate.run import run_program
+
+TWINS = Path(__file__).parent / "twins"
+SOURCES = runtime_dir() / "src"
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize(("program", "kernels"), [("store", ("store",))])
+def test_twins_agree(program: str, kernels: tuple[str, ...], board: str, tmp_path: Path) -> None:
+    files = [TWINS / f"{program}_twins.c", TWINS / "portable.c"]
+    for kernel in kernels:
+        files += [SOURCES / f"{kernel}.c", SOURCES / "armv7em" / f"{kernel}_armv7em.S"]
+    includes = (SOURCES, runtime_dir() / "include", TWINS)
+    firmware = build_program(files, load_board(board), build_dir=tmp_path, includes=includes, check_stack=False)
+    output = run_program(firmware, tmp_path, timeout=60)
+    assert (output.exit_code, output.stderr) == (0, "")
