@@ -58,90 +58,110 @@ static void store_each(mg_store_t *s, int32_t c, int32_t i, int32_t step, const 
 typedef struct {
     const float *acc;
     int8_t *out;
-    const int8_t *skip; /* or NULL */
-    const uint8_t *mask; /* bytes or bits from the row's first element on, or NULL */
+    const int8_t *skip;  /* or NULL */
+    const uint8_t *mask; /* bytes or bits from the first element on, or NULL */
     int32_t blocks, separate; /* separate: multiply by base on its own */
     float base, skip_scale, scale;
-    int32_t bit, next; /* of bits: 16 less the first one's place in its byte, else 0; where the next byte is, see below */
+    int32_t bit, next;     /* of bits: 16 less the first one's place in its byte, else 0; where from mask + 1 the last one is */
     uint32_t above, below; /* of bytes, four times each: the smallest and the largest that let an error through */
-    uint32_t bound, span; /* four times each: the largest |q| that changes neither absmax nor clipped, and twice that */
+    uint32_t bound, span;  /* four times each: the largest |q| that changes neither absmax nor clipped, and twice that */
 } blocks_t;
 
 /* Stores blocks until one holds a |q| above the bound; returns how many are left, that one included. */
 int32_t mg_store_blocks_armv7em(const blocks_t *b);
 
-static inline bool moderate(float v) {
-    const float size = mg_abs_f32(v);
-    return size > 0x1p-100f && size < 0x1p100f;
-}
+/* 2^-99 to 2^99: products of a few of these and of accumulators are exact where one factor is a power of two. */
+static inline bool is_moderate(float v) { return ((mg_bits(v) >> 23) & 0xFFu) - 28u < 199u; }
 
-static inline bool is_power_of_two(float v) { return (mg_bits(v) & 0x7FFFFFu) == 0 && moderate(v); }
+static inline bool is_power_of_two(float v) { return (mg_bits(v) & 0x7FFFFFu) == 0 && is_moderate(v); }
 
-/* Whether the row can go by blocks; fills in what its blocks have in common. */
-static inline bool plain(const mg_store_t *s, float mult, blocks_t *b) {
-    const bool bytes = s->mask != NULL;
-    if (s->out_type != MG_S8 || !is_power_of_two(s->inv_scale) || (s->skip != NULL && s->skip_type != MG_S8) ||
-        (bytes && (s->mask_bits != NULL || s->mask_min < -128 || s->mask_min > 126 || s->mask_max > 127 ||
-                   s->mask_max < -127))) {
+/* Whether the tensor can be stored by blocks. Fills in what all its rows have in common, and the scale without mult. */
+static inline bool is_plain(const mg_store_t *s, blocks_t *b) {
+    if (s->out_type != MG_S8 || !is_power_of_two(s->inv_scale) || (s->skip != NULL && s->skip_type != MG_S8)) {
         return false;
     }
-    b->base = s->base_scale, b->skip_scale = s->skip_scale, b->scale = mult * s->inv_scale;
-    b->separate = s->skip != NULL || !is_power_of_two(s->base_scale);
-    if (!b->separate) {
-        b->scale = b->scale * s->base_scale;
+    if (s->mask != NULL) {
+        if (s->mask_bits != NULL || s->mask_min < -128 || s->mask_min > 126 || s->mask_max > 127 || s->mask_max < -127) {
+            return false;
+        }
+        b->above = (uint32_t)(uint8_t)(s->mask_min + 1) * 0x01010101u;
+        b->below = (uint32_t)(uint8_t)(s->mask_max - 1) * 0x01010101u;
     }
-    b->above = (uint32_t)(uint8_t)(s->mask_min + 1) * 0x01010101u;
-    b->below = (uint32_t)(uint8_t)(s->mask_max - 1) * 0x01010101u;
-    return moderate(b->scale);
+    b->base = s->base_scale, b->skip_scale = s->skip_scale;
+    b->separate = s->skip != NULL || !is_power_of_two(s->base_scale);
+    b->scale = b->separate ? s->inv_scale : s->base_scale * s->inv_scale;
+    return true;
 }
 
-/* Elements i, i + 1, ... of the row. */
+/* From element i on. */
 static inline void aim(const mg_store_t *s, int32_t i, const float *acc, int32_t blocks, blocks_t *b) {
     b->acc = acc, b->blocks = blocks;
     b->out = (int8_t *)s->out + i;
     b->skip = s->skip != NULL ? (const int8_t *)s->skip + i : NULL;
-    b->bit = 0;
+    b->mask = s->mask != NULL ? (const uint8_t *)s->mask + i : NULL, b->bit = 0;
     if (s->mask_bits != NULL) { /* a block ends in the byte of its last bit: nothing is read behind that */
         b->mask = s->mask_bits + (i >> 3), b->bit = 16 - (i & 7), b->next = (i & 7) != 0 ? 0 : -1;
-    } else {
-        b->mask = s->mask != NULL ? (const uint8_t *)s->mask + i : NULL;
     }
 }
 
-/* A smaller |q| comes from a smaller |v|: rounding is monotone. The bound of what changes nothing, or -1. */
+/* The largest |q| that changes nothing, since rounding is monotone and a smaller |q| comes from a smaller |v|; or -1. */
 static inline int32_t harmless(const mg_store_t *s) {
     const float reach = s->absmax * s->inv_scale;
     return mg_round_f32(reach < 127.0f ? reach : 127.0f) - 1;
 }
 
-void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n) {
-    blocks_t b;
-    if (step == 1 && n >= 8 && plain(s, s->mult != NULL ? s->mult[c] : 1.0f, &b)) {
-        while (n >= 8) {
-            const int32_t bound = harmless(s), blocks = n >> 3;
-            int32_t left = blocks;
-            if (bound >= 0) {
-                aim(s, i, acc, blocks, &b);
-                b.bound = (uint32_t)bound * 0x01010101u, b.span = 2u * b.bound;
-                left = mg_store_blocks_armv7em(&b);
-            }
-            const int32_t exact = left > 0 ? 8 : 0, done = 8 * (blocks - left);
-            store_each(s, c, i + done, 1, acc + done, exact);
-            i += done + exact, acc += done + exact, n -= done + exact;
+static void store_blocks(mg_store_t *s, blocks_t *b, int32_t c, int32_t i, const float *acc, int32_t n) {
+    while (n >= 8) {
+        const int32_t bound = harmless(s), blocks = n >> 3;
+        int32_t left = blocks;
+        if (bound >= 0) {
+            aim(s, i, acc, blocks, b);
+            b->bound = (uint32_t)bound * 0x01010101u, b->span = 2u * b->bound;
+            left = mg_store_blocks_armv7em(b);
+        }
+        const int32_t done = 8 * (blocks - left);
+        i += done, acc += done, n -= done;
+        if (left > 0) {
+            store_each(s, c, i, 1, acc, 8);
+            i += 8, acc += 8, n -= 8;
         }
     }
     if (n > 0) {
-        store_each(s, c, i, step, acc, n);
+        store_each(s, c, i, 1, acc, n);
+    }
+}
+
+void mg_store_rows(mg_store_t *s, int32_t c, int32_t i, const float *acc, int32_t n, int32_t rows) {
+    blocks_t b;
+    const bool blocks = n >= 8 && is_plain(s, &b);
+    const float scale = blocks ? b.scale : 0.0f;
+    for (; rows > 0; rows--, c++, i += n, acc += n) {
+        b.scale = s->mult != NULL ? scale * s->mult[c] : scale;
+        if (blocks && is_moderate(b.scale)) {
+            store_blocks(s, &b, c, i, acc, n);
+        } else {
+            store_each(s, c, i, 1, acc, n);
+        }
     }
 }
 
 #else
 
-void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n) {
-    store_each(s, c, i, step, acc, n);
+void mg_store_rows(mg_store_t *s, int32_t c, int32_t i, const float *acc, int32_t n, int32_t rows) {
+    for (; rows > 0; rows--, c++, i += n, acc += n) {
+        store_each(s, c, i, 1, acc, n);
+    }
 }
 
 #endif
+
+void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n) {
+    if (step == 1) {
+        mg_store_rows(s, c, i, acc, n, 1);
+    } else {
+        store_each(s, c, i, step, acc, n);
+    }
+}
 
 void mg_store(mg_store_t *s, int32_t c, int32_t i, float acc) { mg_store_row(s, c, i, 1, &acc, 1); }
 

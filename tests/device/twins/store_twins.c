@@ -1,7 +1,8 @@
-/* mg_store_row: any row, every epilogue. */
+/* mg_store_row, mg_store_rows: any rows, every epilogue. */
 #include "twins.h"
 
 void portable_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float *acc, int32_t n);
+void portable_store_rows(mg_store_t *s, int32_t c, int32_t i, const float *acc, int32_t n, int32_t rows);
 
 enum { LENGTH = 100, START = 20, CHANNELS = 3, TRIALS = 3000 };
 
@@ -48,8 +49,14 @@ int main(void) {
             t.skip = s.skip == skip ? s.skip : out[1];
             memcpy(out[0], skip, sizeof skip), memcpy(out[1], skip, sizeof skip);
         }
-        mg_store_row(&s, c, i, step, acc, step == 1 ? n : n / 2);
-        portable_store_row(&t, c, i, step, acc, step == 1 ? n : n / 2);
+        if (step == 1) {
+            const int32_t rows = pick(1, CHANNELS - c);
+            mg_store_rows(&s, c, i, acc, n / rows, rows);
+            portable_store_rows(&t, c, i, acc, n / rows, rows);
+        } else {
+            mg_store_row(&s, c, i, step, acc, n / step);
+            portable_store_row(&t, c, i, step, acc, n / step);
+        }
         expect_equal(out[0], out[1], sizeof out[0], "stored errors", trial);
         expect_equal(&s.absmax, &t.absmax, sizeof s.absmax, "absmax", trial);
         expect_equal(&s.clipped, &t.clipped, sizeof s.clipped, "clipped", trial);
