@@ -57,7 +57,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Firmware:
-    """A linked program. `statics`: every object in .data and .bss with its bytes; `stack_bound`: 0 on the host."""
+    """A linked program; the linker's map lies beside `elf`. `statics`: every object in .data and .bss with its bytes;
+    `stack_bound`: 0 on the host."""
 
     board: Board
     elf: Path
@@ -170,7 +171,8 @@ def build_program(
         objects = _compile(job, Path(scratch))
         elf = _link(job, objects, Path(scratch))
         firmware = _measure(elf, job, check_stack)
-        elf.replace(build_dir / "firmware.elf")
+        for file in (elf, elf.with_suffix(".map")):
+            file.replace(build_dir / file.name)
     firmware = dataclasses.replace(firmware, elf=build_dir / "firmware.elf")
     _save(build_dir, key, firmware)
     return firmware
@@ -231,7 +233,8 @@ def _compile(job: _Job, scratch: Path) -> list[Path]:
 def _link(job: _Job, objects: Sequence[Path], scratch: Path) -> Path:
     elf = scratch / "firmware.elf"
     machine = [flag for flag in job.flags if flag.startswith(("-m", "-fsanitize"))]
-    answer = _run([job.compiler, *machine, *map(str, objects), *job.link_flags, "-o", str(elf)])
+    link_map = f"-Wl,-Map={elf.with_suffix('.map')}"
+    answer = _run([job.compiler, *machine, *map(str, objects), *job.link_flags, link_map, "-o", str(elf)])
     if answer.returncode == 0:
         return elf
     over = re.search(r"region `(RAM|FLASH)' overflowed by (\d+) bytes", answer.stderr)
