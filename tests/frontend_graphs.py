@@ -179,7 +179,7 @@ class _Net:
 
     def pad(self) -> None:
         n = len(self.shape) - 1
-        amounts = [0, 0, *self.ints(-1, 2, n), 0, 0, *self.ints(0, 2, n)]
+        amounts = [0, 0, *self.ints(0, 2, n), 0, 0, *self.ints(0, 2, n)]
         value = [] if self.draw(st.booleans()) else [self.b.const(self.draw(st.sampled_from([0.0, 0.5])))]
         self.x = self.b.node("Pad", self.x, self.b.const(amounts, "i8"), *value)
         self.shape[1:] = [self.shape[1 + i] + amounts[2 + i] + amounts[4 + n + i] for i in range(n)]

@@ -99,6 +99,10 @@ def _reflect(b: Builder) -> None:
     b.node("Pad", "x", b.const([0, 0, 1, 1, 0, 0, 1, 1], "i8"), out="y", name="odd", mode="reflect")
 
 
+def _crop(b: Builder) -> None:
+    b.node("Pad", "x", b.const([0, 0, -1, 1, 0, 0, 1, 0], "i8"), out="y", name="odd")
+
+
 def _training(b: Builder) -> None:
     b.node("Dropout", "x", b.const(0.5), b.const(True, "?"), out="y", name="odd")
 
@@ -135,6 +139,7 @@ def _nan(b: Builder) -> None:
         (_broadcast, ["broadcasts"]),
         (_attention, ["last operator"]),
         (_reflect, ["reflect"]),
+        (_crop, ["[0, 0, -1, 1, 0, 0, 1, 0]", "crop the network's input"]),
         (_training, ["model.eval()"]),
         (_half, ["changes the type", "float32"]),
         (_integers, ["changes the type", "float32"]),
@@ -146,9 +151,11 @@ def _nan(b: Builder) -> None:
 def test_unsupported_node_is_named(tmp_path: Path, build: Callable[[Builder], None], words: list[str]) -> None:
     b = Builder()
     build(b)
-    text = _refused(_save(b.model(SHAPE, "y"), tmp_path), *words)
+    path = _save(b.model(SHAPE, "y"), tmp_path)
+    text = _refused(path, *words)
     if build is not _attribute:  # that sentence is onnx's checker's
         assert "'odd'" in text
+        assert text.startswith(summarize(load_for_inspection(path)).problems[0])  # the text also counts the others
 
 
 @pytest.mark.parametrize("kind", [TensorProto.FLOAT16, TensorProto.INT64, TensorProto.DOUBLE])

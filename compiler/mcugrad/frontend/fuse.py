@@ -126,7 +126,7 @@ def fold_pad(graph: Graph, node: Node) -> bool:
         return False
     rank, pads = len(graph.shapes[pad.output]), pad.attrs["pads"]
     begin, end = pads[2:rank], pads[rank + 2 :]
-    if pads[1] or pads[rank + 1] or min(begin + end) < 0:
+    if pads[1] or pads[rank + 1]:
         return False
     if node.op == "AveragePool":
         half = len(begin)

@@ -131,6 +131,14 @@ def _not_batch(graph: Graph, node: Node) -> tuple[str, str] | None:
     return None
 
 
+def _no_crop(graph: Graph, node: Node) -> tuple[str, str] | None:
+    amounts = graph.consts.get(node.input(1))
+    if amounts is not None and (amounts < 0).any():
+        reason = f"its amounts {amounts.reshape(-1).tolist()} crop the tensor"
+        return reason, "crop the network's input, or choose strides and paddings that end at the wanted size"
+    return None
+
+
 def _at_end(graph: Graph, node: Node) -> tuple[str, str] | None:
     """Softmax is computed in float behind the classifier; inside the network (attention) it is not supported."""
     wanted, uses = [node.outputs[0]], graph.consumers()
@@ -177,6 +185,7 @@ _OPERATORS: dict[str, tuple[Rule, ...]] = {
     "Pad": (
         _attribute("mode", ("constant",), "constant"),
         _constant_input(1, "padding"),
+        _no_crop,
         _constant_input(2, "value"),
         _constant_input(3, "axes"),
     ),

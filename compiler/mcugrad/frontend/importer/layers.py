@@ -115,7 +115,8 @@ def _dense_s8(walk: Walk, node: onnx.NodeProto, weight: Array) -> Value:
     if zero.any():
         raise McugradError(
             f"node '{node.name}' ({node.op_type}): its int8 weights have a zero point and its outputs are real: "
-            "quantise its output too, or its weights symmetrically (WeightSymmetric)"
+            "quantise its output too or its weights symmetrically (WeightSymmetric), or train it in float32 "
+            '(head = "float32" in the scheme)'
         )
     data = data.reshape(outputs, -1, 1, 1)
     w = walk.parameter(node, "weight", Role.WEIGHT, data, w_scale, weight.name)

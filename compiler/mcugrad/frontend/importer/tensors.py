@@ -42,11 +42,6 @@ def pad(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
     x = walk.activation(node)
     pads = [int(p) for p in walk.array(node, 1).data] if has_input(node, 1) else list(attrs["pads"])
     grid, rank = x.grid, len(shape(x.var))
-    if min(pads) < 0 or pads[0] or pads[rank]:
-        raise McugradError(
-            f"node '{node.name}' (Pad): amounts {pads} cut the tensor or pad the batch, which no kernel does: crop the "
-            "network's input, or choose strides and paddings that end at the wanted size"
-        )
     value = float(walk.array(node, 2).real().reshape(())) if has_input(node, 2) else 0.0
     fill = int(np.clip(np.rint(np.float32(value) / np.float32(grid.scale)) + grid.zero_point, -128, 127))
     same = {"scale": 1.0, "alpha": 1.0, "x_zero": grid.zero_point, "y_zero": grid.zero_point, "y_scale": grid.scale}
