@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,30 @@ from mcugrad.emit.project import emit_project
 from mcugrad.pipeline import Compiled
 
 Array = npt.NDArray[Any]
-FLAGS = ("-std=c11", "-O1", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
+Edit = Callable[[dict[str, str]], dict[str, str]]
 
 
 class HostModel:
-    """One instance of <name>_t. Build files go to `folder`."""
+    """One instance of <name>_t. Build files go to `folder`; `edit` may change the emitted ones: name -> text."""
 
-    def __init__(self, compiled: Compiled, folder: Path) -> None:
+    def __init__(
+        self, compiled: Compiled, folder: Path, *, optimize: str = "-O1", edit: Edit = lambda files: files
+    ) -> None:
         self.model, self.program = compiled.model, compiled.program
         project = emit_project(self.model, self.program, source="test.onnx", summary="Test.")
-        for name, text in project.files.items():
+        files = edit(project.files)
+        for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-        sources = sorted(name for name in project.files if name.endswith(".c"))
-        subprocess.run(["gcc", *FLAGS, *sources, "-o", "model.so"], cwd=folder, check=True)
-        self._library = ctypes.CDLL(str(folder / "model.so"))
+        sources = sorted(name for name in files if name.endswith(".c"))
+        subprocess.run(["gcc", *FLAGS, optimize, *sources, "-o", "model.so"], cwd=folder, check=True)
+        self.library = ctypes.CDLL(str(folder / "model.so"))
         self.layout = project.layout
         self._memory = ctypes.create_string_buffer(self.layout.struct_bytes + 16)
         self._base = (ctypes.addressof(self._memory) + 15) // 16 * 16
 
     def _call(self, function: str, *arguments: Any) -> Any:
-        return getattr(self._library, f"{self.model.name}_{function}")(ctypes.c_void_p(self._base), *arguments)
+        return getattr(self.library, f"{self.model.name}_{function}")(ctypes.c_void_p(self._base), *arguments)
 
     def init(self) -> None:
         """Factory weights; error scales start anew."""
@@ -63,7 +68,7 @@ class HostModel:
     def _step(self, function: str, target: Array, *sample: ctypes.c_void_p) -> float:
         loss = ctypes.c_float()
         wanted: Any = ctypes.c_void_p(target.ctypes.data) if target.dtype == np.float32 else int(target[0])
-        step = getattr(self._library, f"{self.model.name}_{function}")
+        step = getattr(self.library, f"{self.model.name}_{function}")
         step.restype = ctypes.c_bool
         ok = step(ctypes.c_void_p(self._base), *sample, wanted, ctypes.byref(loss))
         return loss.value if ok else float("nan")
@@ -75,7 +80,7 @@ class HostModel:
 
     def prefix_pieces(self) -> list[Array]:
         """The bytes of the record, where they lie in the arena."""
-        piece, count = getattr(self._library, f"{self.model.name}_prefix_piece"), ctypes.c_uint32()
+        piece, count = getattr(self.library, f"{self.model.name}_prefix_piece"), ctypes.c_uint32()
         piece.restype = ctypes.POINTER(ctypes.c_uint8)
         found: list[Array] = []
         while at := piece(ctypes.c_void_p(self._base), len(found), ctypes.byref(count)):
@@ -86,6 +91,10 @@ class HostModel:
         """The arena's bytes, not a copy."""
         at = self._base + self.layout.struct_bytes - self.layout.arena_bytes
         return np.ctypeslib.as_array((ctypes.c_uint8 * self.layout.arena_bytes).from_address(at))
+
+    def clipped_errors(self) -> int:
+        """Error elements that saturated since the last plan: the first counter behind the state."""
+        return int(np.frombuffer(ctypes.string_at(self._base + self.layout.state_bytes, 4), np.uint32)[0])
 
     def state(self) -> dict[str, Array]:
         """Copies of the trained tensors and error ratios by name."""
