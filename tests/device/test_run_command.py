@@ -70,7 +70,9 @@ def test_saved_tensors_have_the_channels_of_the_onnx_file(terminal: Terminal, da
     (terminal.folder / "s.toml").write_text("[weight]\nstem = { outputs = [3, 1] }\n", encoding="utf-8")
     out = _compiled(terminal, data, "--train", "s.toml")
     factory = import_file(terminal.folder / "model.onnx", Options("host", data), head="float32")
-    still, moved = (_trained(terminal, out, data, rate) for rate in ("1e-30", "0.05"))
+    still, moved, on_core = (
+        _trained(terminal, out, data, *case) for case in (("1e-30", "host"), ("0.05", "host"), ("0.05", "mps2-an386"))
+    )
     rows = {row["name"]: row for row in json.loads((out / "manifest.json").read_text(encoding="utf-8"))["state"]}
     for name in ("stem.weight", "head.weight", "head.bias"):
         np.testing.assert_array_equal(still[name], factory.parameter(name).value)
@@ -78,16 +80,17 @@ def test_saved_tensors_have_the_channels_of_the_onnx_file(terminal: Terminal, da
     assert changed.tolist() == [False, True, False, True]
     assert (rows["stem.weight"]["channel_order"], "channel_order" in rows["head.bias"]) == ({"0": [1, 3, 0, 2]}, False)
     assert rows["head.weight"]["channel_order"] == {"1": [1, 3, 0, 2]}
+    assert on_core["state"].tobytes() == moved["state"].tobytes()
     start = rows["stem.weight"]["offset"]
     on_device = still["state"][start : start + still["stem.weight"].size].view(np.int8).reshape(4, -1)
     np.testing.assert_array_equal(on_device, still["stem.weight"].reshape(4, -1)[[1, 3, 0, 2]])
 
 
-def _trained(terminal: Terminal, out: Path, data: Path, rate: str) -> Mapping[str, np.ndarray]:
-    terminal.succeeds(
-        "run", out, "--train", data, "--epochs", "1", "--lr", rate, "--seed", "3", "--save", f"{rate}.npz"
-    )
-    with np.load(terminal.folder / f"{rate}.npz") as saved:
+def _trained(terminal: Terminal, out: Path, data: Path, rate: str, board: str) -> Mapping[str, np.ndarray]:
+    file = f"{board}-{rate}.npz"
+    options = ("--on", board, "--epochs", "1", "--lr", rate, "--seed", "3", "--save", file)
+    terminal.succeeds("run", out, "--train", data, *options)
+    with np.load(terminal.folder / file) as saved:
         return dict(saved)
 
 

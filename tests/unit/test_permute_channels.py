@@ -17,13 +17,15 @@ from emitted_models import Emitted
 from frontend_graphs import Builder
 from gradient_check import straight_through
 from graphs import imported, residual_2d
+from mcugrad import frontend
+from mcugrad.frontend.importer import import_model
 from mcugrad.graph import Model, Role
 from mcugrad.passes.permute_channels import permute_channels, prefix_order
 from mcugrad.pipeline import compile_model
 from mcugrad.plan import plan
 from mcugrad.program import Null, Struct
 from mcugrad.scheme import Channels, Scheme, Selection, Subset, resolve, runs
-from random_networks import network
+from random_networks import Options, network, quantized, samples
 from straight_through import Dual
 
 Array = npt.NDArray[Any]
@@ -73,19 +75,28 @@ def stage() -> Model:
 # ---- what does not change -------------------------------------------------------------------------------------------
 
 
+def _random_network(seed: int) -> Model:
+    """A third of them with a zero point for every output channel of their weights."""
+    net, name = network(seed), f"plain{seed}"
+    if seed % 3:
+        return imported(net, name, float_head=False)
+    options = Options("QOperator", "QInt8", symmetric=False, per_channel=True, weights="QInt8", weight_zero=True)
+    return import_model(frontend.prepare(quantized(net, samples(net, seed, 8), options)), name, float_head=False)
+
+
 def test_random_networks_compute_the_same_bytes(tmp_path: Path) -> None:
     """The integer classifier's outputs; a float32 one would add the same products in another order."""
-    emitted, moved, samples = Emitted(tmp_path), 0, {}
+    emitted, moved, inputs = Emitted(tmp_path), 0, {}
     for seed in range(NETWORKS):
-        rng, model = np.random.default_rng(seed), imported(network(seed), f"plain{seed}", float_head=False)
+        rng, model = np.random.default_rng(seed), _random_network(seed)
         other, _ = _permuted(model, _lists(model, rng))
         moved += sum(bool(p.order) for p in other.parameters)
         emitted.add(model, plan(model, None))
         emitted.add(replace(other, name=f"listed{seed}"), plan(replace(other, name=f"listed{seed}"), None))
-        samples[seed] = rng.integers(-128, 128, (3, *model.input_shape)).astype(np.int8)
+        inputs[seed] = rng.integers(-128, 128, (3, *model.input_shape)).astype(np.int8)
     assert moved > NETWORKS
     emitted.build()
-    for seed, x in samples.items():
+    for seed, x in inputs.items():
         plain, listed = ([emitted.predict(f"{kind}{seed}", v) for v in x] for kind in ("plain", "listed"))
         np.testing.assert_array_equal(plain, listed, err_msg=f"seed {seed}")
 
