@@ -55,7 +55,9 @@ def _samples(model: Model, n: int, seed: int) -> Array:
     return np.clip(values, -128, 127).astype(np.int8)
 
 
-def _true_gradient(model: Model, loss: str, x: Array, target: Array, parameter: Parameter) -> tuple[Array, Array]:
+def _true_gradient(
+    model: Model, loss: str, x: Array, target: Array, parameter: Parameter, places: int = PLACES
+) -> tuple[Array, Array]:
     main = model.module["main"]
     points = {p.name: Dual.fixed(p.value) for p in model.parameters} | {main.params[0].name: Dual.fixed(x)}
 
@@ -64,8 +66,8 @@ def _true_gradient(model: Model, loss: str, x: Array, target: Array, parameter: 
         return cross_entropy(logits, int(target[0])) if loss == "cross_entropy" else mse(logits, target)
 
     value = parameter.value
-    places = np.random.default_rng(value.size).permutation(value.size)[:PLACES]
-    return places, differences(moved_loss, value, places, STEPS[str(value.dtype)])
+    some = np.random.default_rng(value.size).permutation(value.size)[:places]
+    return some, differences(moved_loss, value, some, STEPS[str(value.dtype)])
 
 
 @pytest.mark.parametrize(("errors", "warmup"), [("float32", 0), ("int16", 0), ("int8", 0), ("int16", 20), ("int8", 20)])
@@ -89,6 +91,30 @@ def test_a_step_follows_the_gradient(
         assert seen.mean() > 0.5, f"{name}: most elements saturate"
         cosines[name] = _cosine(found[name].flat[places][seen], wanted[seen])
     assert min(cosines.values()) >= LEAST_COSINE[errors], cosines
+
+
+def test_a_step_follows_the_gradient_of_the_listed_channels(tmp_path: Path) -> None:
+    """They are the first ones in the emitted network; the gradient is that of the network as it was imported."""
+    model, lists = imported(residual_2d()), {"point": ((4, 1), (9, 2, 14)), "last": ((7, 0, 11), (5, 1))}
+    (x,), target = _samples(model, 1, seed=4), np.array([1], np.int32)
+    weights: dict[str, float | Channels] = {p.layer: 1.0 for p in model.parameters if not p.is_float}
+    weights |= {layer: Channels(outputs=outputs, inputs=inputs) for layer, (outputs, inputs) in lists.items()}
+    compiled = compile_model(model, Scheme(errors="float32", bias=Bias(last=99), weight=weights))
+    found = _followed_gradients(HostModel(compiled, tmp_path), x, target, 0)
+    for layer, channels in lists.items():
+        parameter = compiled.model.parameter(f"{layer}.weight")
+        gradient = found[parameter.name]
+        for axis, order in parameter.order.items():
+            gradient = gradient.take(np.argsort(order), axis)
+        places, wanted = _true_gradient(model, "cross_entropy", x, target, model.parameter(parameter.name), places=200)
+        trained = np.zeros(gradient.shape, bool)
+        trained[np.ix_(*channels)] = True
+        use = trained.flat[places] & np.isfinite(gradient.flat[places])
+        assert use.sum() >= 5
+        assert _cosine(gradient.flat[places][use], wanted[use]) >= LEAST_COSINE["float32"]
+        still = ~trained & np.isfinite(gradient)
+        assert still.any()
+        assert not gradient[still].any()
 
 
 def _followed_gradients(host: HostModel, x: Array, target: Array, warmup: int) -> dict[str, Array]:
