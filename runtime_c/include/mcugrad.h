@@ -165,6 +165,10 @@ void mg_dense_dgrad_f32(const float *restrict w, const float *restrict dy, int32
 /* w[o,i] = w[o,i] - (dy[o] * x[i]) * lr;  b[o] = b[o] - dy[o] * lr. w or b may be NULL (frozen). */
 void mg_dense_update_f32(const float *restrict x, const float *restrict dy, int32_t n_in, int32_t n_out, float lr,
                          float *restrict w, float *restrict b);
+/* The same step adds up in `pending` (as w): t = pending + (dy[o] * x[i]) * lr; apply: w = w - t, pending = 0; else
+ * pending = t. lr holds the 1 / k of a mean. A bias is the weight of an input that is 1. */
+void mg_dense_update_accumulate_f32(const float *restrict x, const float *restrict dy, int32_t n_in, int32_t n_out,
+                                    float lr, bool apply, float *restrict pending, float *restrict w);
 
 /* ---- error tensors ------------------------------------------------------------------------------------------ */
 
@@ -249,6 +253,50 @@ void mg_update_bias_s16(const int16_t *restrict e, int32_t channels, int32_t pla
                         const mg_random_t *random, int32_t *restrict b);
 void mg_update_bias_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas, float rate,
                         const mg_random_t *random, int32_t *restrict b);
+
+/* What rounding leaves over is kept, one int8 or int16 for each trained weight (subset outputs x subset inputs x k_h x k_w,
+ * in this order) and one int8 or int32 for each bias, in units of 1/256 quantum; rate = 256 * lr * S:
+ *   total = kept + floor(clamp(u - (float)acc * (rate * qas), +-1e9));  move = floor((total + 128) / 256)
+ *   kept  = total - 256 * move;  w = clamp(w + move, -127, 127);  b = saturate_int32(b + move)
+ * residual: u = 1/2, and kept lies in [-128, 127]. */
+uint32_t mg_conv2d_update_weight_residual_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
+                                             const mg_subset_t *subset, const float *restrict qas, float rate,
+                                             int8_t *restrict residual, int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_residual_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict x,
+                                              const mg_subset_t *subset, const float *restrict qas, float rate,
+                                              int8_t *restrict residual, int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_residual_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict x,
+                                              const mg_subset_t *subset, const float *restrict qas, float rate,
+                                              int8_t *restrict residual, int8_t *restrict w);
+void mg_update_bias_residual_s8(const int8_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
+                                float rate, int8_t *restrict residual, int32_t *restrict b);
+void mg_update_bias_residual_s16(const int16_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
+                                 float rate, int8_t *restrict residual, int32_t *restrict b);
+void mg_update_bias_residual_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
+                                 float rate, int8_t *restrict residual, int32_t *restrict b);
+/* accumulate: u uniform, rate = 256 / k * lr * S; as above where `apply`, else pending = clamp(total, +-32,767) of a weight,
+ * clamp(total, +-1e9) of a bias, and move = 0. */
+uint32_t mg_conv2d_update_weight_accumulate_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
+                                               const mg_subset_t *subset, const float *restrict qas, float rate,
+                                               const mg_random_t *random, bool apply, int16_t *restrict pending,
+                                               int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_accumulate_s16(const mg_conv2d_t *g, const int16_t *restrict e,
+                                                const int8_t *restrict x, const mg_subset_t *subset,
+                                                const float *restrict qas, float rate, const mg_random_t *random,
+                                                bool apply, int16_t *restrict pending, int8_t *restrict w);
+uint32_t mg_conv2d_update_weight_accumulate_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict x,
+                                                const mg_subset_t *subset, const float *restrict qas, float rate,
+                                                const mg_random_t *random, bool apply, int16_t *restrict pending,
+                                                int8_t *restrict w);
+void mg_update_bias_accumulate_s8(const int8_t *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
+                                  float rate, const mg_random_t *random, bool apply, int32_t *restrict pending,
+                                  int32_t *restrict b);
+void mg_update_bias_accumulate_s16(const int16_t *restrict e, int32_t channels, int32_t plane,
+                                   const float *restrict qas, float rate, const mg_random_t *random, bool apply,
+                                   int32_t *restrict pending, int32_t *restrict b);
+void mg_update_bias_accumulate_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
+                                   float rate, const mg_random_t *random, bool apply, int32_t *restrict pending,
+                                   int32_t *restrict b);
 
 /* The light ones read any error type (`e_type`) as float, exactly. */
 /* acc = e: masks, per-channel scales, sums of two errors, a change of type. channels x plane elements; out may be

@@ -2,4 +2,6 @@
 #define MG_UPDATE mg_conv2d_update_weight_f32
 #define MG_ERROR float
 #define MG_ACC float
+#include "round_stochastic.inc"
+
 #include "conv2d_update_weight.inc"

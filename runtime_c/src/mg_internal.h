@@ -77,6 +77,9 @@ static inline int32_t mg_floor_step(float v) {
     return towards_zero - ((float)towards_zero > bounded ? 1 : 0);
 }
 
+/* What the nearest multiple of 256 (halves up) leaves of v: in [-128, 127]. v + 128 must not overflow. */
+static inline int32_t mg_rest(int32_t v) { return (int32_t)((uint32_t)(v + 128) & 255u) - 128; }
+
 /* ---- onto an int8 grid -------------------------------------------------------------------------------------- */
 
 typedef struct {
