@@ -118,7 +118,12 @@ RESULTS = {
     "mg_random_uniform": ctypes.c_float,
     "mg_learning_rate": ctypes.c_float,
     "mg_scale_observe": ctypes.c_bool,
-    **dict.fromkeys(("mg_random_key", *[f"mg_conv2d_update_weight_{t}" for t in ERROR_TYPES]), ctypes.c_uint32),
+    "mg_random_key": ctypes.c_uint32,
+    **{
+        f"mg_conv2d_update_weight_{variant}{t}": ctypes.c_uint32
+        for variant in ("", "residual_", "accumulate_")
+        for t in ERROR_TYPES
+    },
 }
 
 

@@ -93,10 +93,12 @@ def compile_file(
         "train": options.train,
         "trained": list(compiled.selection.names),
         "errors": compiled.selection.errors if trains else None,
+        "rounding": compiled.selection.rounding if trains else None,
+        "accumulate": compiled.selection.accumulate if trains else None,
         "loss": options.loss if trains else None,
         "classes": options.classes,
     }
-    text = manifest(model, compiled.program, project.layout, budget, project.files, facts)
+    text = manifest(model, compiled.selection, compiled.program, project.layout, budget, project.files, facts)
     html = _html(text, compiled, board) if report is not None else ""
     write_folder(folder, {**project.files, "manifest.json": text})
     if report is not None:

@@ -29,7 +29,7 @@ class Kind(Enum):
     VECTOR = "vector"  # arena: a float32 vector of the head or the loss
     SCRATCH = "scratch"  # arena: what a call works in; nothing passes through it to another
     CONST = "const"  # flash
-    STATE = "state"  # SRAM, survives the step: trained parameters and error ratios
+    STATE = "state"  # SRAM, survives the step: trained parameters, what their rounding left, error ratios
     ARGUMENT = "argument"  # the caller's memory: label or target
 
 
@@ -161,6 +161,11 @@ class Random:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """Whether this step moves the parameters: the last of as many as gradients accumulate over."""
+
+
+@dataclass(frozen=True)
 class Store:
     """The epilogue of an error kernel (mg_store_t): masks, scales, the second summand, the output."""
 
@@ -175,7 +180,7 @@ class Store:
     mask_max: int = 127
 
 
-Argument = Ref | Struct | Table | Arena | Value | Null | Label | ErrorType | Rate | Random | Store
+Argument = Ref | Struct | Table | Arena | Value | Null | Label | ErrorType | Rate | Random | Apply | Store
 Work = Literal["forward", "dgrad", "wgrad", "other"]
 Phase = Literal["forward", "backward"]
 
@@ -226,6 +231,8 @@ class Program:
     unit: str | None = None  # the scalar G that predicts every error scale
     ratios: tuple[str, ...] = ()  # error buffers with a delayed scale, in the order of the `ratio` state
     state: tuple[str, ...] = ()
+    rests: tuple[str, ...] = ()  # the part of `state` that holds what rounding left, or what waits to be applied
+    accumulate: int = 1  # parameters move at every accumulate-th step
     overlaps: tuple[tuple[str, str, int], ...] = ()
     offsets: dict[str, int] = field(default_factory=dict)
     arena_bytes: int = 0

@@ -23,6 +23,8 @@ else:
 PRESETS = ("all", "head", "biases", "none")
 ErrorDtype = Literal["int8", "int16", "float32"]
 Runs = tuple[tuple[int, int], ...]
+Rounding = Literal["stochastic", "residual"]
+MAX_ACCUMULATE = 4096  # samples; the rounding of each to 1/256 quantum then adds an eighth of a quantum of noise
 
 
 class _Strict(BaseModel):
@@ -47,11 +49,15 @@ class Scheme(_Strict):
     """The TOML file.
 
     `head` true: the last layer trains, in float32 for cross entropy and in int8 for mse; "int8" or "float32" names the
-    type. `weight` maps a layer to a share of its input channels, or to channel lists.
+    type. `weight` maps a layer to a share of its input channels, or to channel lists. `rounding`: what becomes of the
+    part of a step that is no whole quantum: a random number decides, or an 8-bit residual keeps it. `accumulate`: after
+    how many samples parameters move, by the mean of their steps; what is left is kept then, whatever `rounding` says.
     """
 
     head: bool | Literal["int8", "float32"] = True
     errors: ErrorDtype = "int8"
+    rounding: Rounding = "stochastic"
+    accumulate: int = Field(default=1, ge=1, le=MAX_ACCUMULATE, strict=True)
     bias: Bias = Bias()
     weight: dict[str, float | Channels] = {}
 
@@ -85,6 +91,22 @@ class Selection:
     names: tuple[str, ...]
     subsets: dict[str, Subset]
     errors: ErrorDtype = "int8"
+    rounding: Rounding = "stochastic"
+    accumulate: int = 1
+
+    @property
+    def keeps_rest(self) -> bool:
+        """Whether integer parameters keep what rounding leaves over."""
+        return self.rounding == "residual" or self.accumulate > 1
+
+    @property
+    def rest_name(self) -> str:
+        """What that is called; also what waits for a float32 parameter."""
+        return "residual" if self.accumulate == 1 else "pending"
+
+    def rest_of(self, parameter: Parameter) -> str:
+        """The name of the tensor that holds it for `parameter`."""
+        return f"{parameter.name}.{self.rest_name}"
 
     def subset(self, parameter: Parameter) -> Subset:
         outputs, inputs = parameter.value.shape[:2]
@@ -140,7 +162,7 @@ def _resolve_file(scheme: Scheme, model: Model) -> Selection:
     names = tuple(p.name for p in model.parameters if p.name in chosen)
     if not names:
         raise McugradError("the scheme trains nothing: set head = true, or name layers under [bias] or [weight]")
-    return Selection(names, subsets, scheme.errors)
+    return Selection(names, subsets, scheme.errors, scheme.rounding, scheme.accumulate)
 
 
 def _find(layer: str, candidates: list[Parameter], model: Model, what: str) -> Parameter:

@@ -99,6 +99,19 @@ def test_dense(kernels: Kernels, n_in: int, n_out: int, frozen: bool, seed: int)
         np.testing.assert_array_equal(w, new_w)
 
 
+@given(st.integers(1, 23), st.integers(1, 7), st.booleans(), SEEDS)
+@FEW
+def test_dense_update_that_accumulates(kernels: Kernels, n_in: int, n_out: int, apply: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    w, pending = rng.standard_normal((2, n_out, n_in)).astype(F32)
+    x, dy, lr = rng.standard_normal(n_in).astype(F32), rng.standard_normal(n_out).astype(F32), F32(0.01)
+    total = pending + (dy[:, None] * x) * lr
+    new_w, new_pending = (w - total, np.zeros_like(total)) if apply else (w.copy(), total)
+    kernels("dense_update_accumulate_f32", x, dy, n_in, n_out, lr, int(apply), pending, w)
+    np.testing.assert_array_equal(w, new_w)
+    np.testing.assert_array_equal(pending, new_pending)
+
+
 def test_absmax(kernels: Kernels) -> None:
     x = np.array([0.5, -3.25, 2.0], F32)
     assert kernels("absmax_f32", x, 3) == 3.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -90,46 +91,117 @@ def test_dgrad_visits_every_element_once(kernels: Kernels, conv: Conv, kind: str
     assert store.clipped == 0
 
 
-def _some(rng: np.random.Generator, total: int, listed: bool) -> tuple[Array, Array | None, int]:
-    """Some of `total` channels, and how mg_subset_t says so: the first ones, or runs in any order."""
+@dataclass(frozen=True)
+class Side:
+    """Channels that train on one side of a weight, in the order of their rests, and how mg_subset_t says so."""
+
+    channels: Array
+    runs: Array | None
+    n: int
+
+
+def _some(rng: np.random.Generator, total: int, listed: bool) -> Side:
+    """Some of `total` channels: the first ones, or runs in any order."""
     n = int(rng.integers(1, total + 1))
     if not listed:
-        return np.arange(n), None, n
-    chosen = runs(int(c) for c in rng.permutation(total)[:n])
-    return (
-        np.concatenate([np.arange(*run) for run in chosen]),
-        rng.permutation(np.array(chosen, np.uint16)),
-        len(chosen),
-    )
+        return Side(np.arange(n), None, n)
+    chosen = rng.permutation(np.array(runs(int(c) for c in rng.permutation(total)[:n]), np.uint16))
+    return Side(np.concatenate([np.arange(*run) for run in chosen]), chosen, len(chosen))
+
+
+@dataclass(frozen=True)
+class Updated:
+    """A convolution, an error and an input, and the weights that train, by either way to name them."""
+
+    conv: Conv
+    kind: str
+    e: Array
+    x: Array
+    w: Array
+    qas: Array
+    rate: F32
+    inputs: Side
+    outputs: Side
+
+    @staticmethod
+    def draw(conv: Conv, kind: str, seed: int, listed: bool) -> Updated:
+        rng = np.random.default_rng(seed)
+        e, x = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, conv.in_c, *conv.size)
+        w = int8s(rng, *conv.weight)
+        qas = rng.uniform(0.5, 2.0, conv.out_c).astype(F32)
+        qas[rng.random(conv.out_c) < 0.2] = 0.0
+        rate = F32(10.0 ** rng.uniform(-2, 2) / max(np.abs(conv.wgrad(e, x)).max(), 1e-3))
+        return Updated(conv, kind, e, x, w, qas, rate, *(_some(rng, n, listed) for n in (conv.group_in, conv.out_c)))
+
+    @property
+    def trained(self) -> Array:
+        trained = np.zeros(self.w.shape, bool)
+        trained[np.ix_(self.outputs.channels, self.inputs.channels)] = True
+        trained[self.qas == 0.0] = False
+        return trained
+
+    def change(self, u: Array, unit: float = 1.0) -> Array:
+        """Of every weight, trained or not, in units of 1/`unit` quantum."""
+        return moved(u, self.conv.wgrad(self.e, self.x), (F32(self.rate * F32(unit)) * self.qas)[:, None, None, None])
+
+    def run(self, kernels: Kernels, name: str, w: Array, *rounding: object, unit: float = 1.0) -> int:
+        sides = self.inputs, self.outputs
+        subset = Subset(*(address(side.runs) for side in sides), *(side.n for side in sides))
+        rate = F32(self.rate * F32(unit))
+        geometry = self.conv.struct()
+        return int(kernels(f"{name}_{self.kind}", geometry, self.e, self.x, subset, self.qas, rate, *rounding, w))
+
+
+def rounded(total: Array) -> tuple[Array, Array]:
+    """The nearest whole number of quanta to total / 256, halves up, and what is left, in 1/256."""
+    whole = np.floor_divide(total + 128, 256)
+    return whole, total - 256 * whole
 
 
 @given(convs(), TYPES, SEEDS, st.booleans())
 @FEW
 def test_update_weight(kernels: Kernels, conv: Conv, kind: str, seed: int, listed: bool) -> None:
-    rng = np.random.default_rng(seed)
-    e, x = errors(rng, kind, conv.out_c, *conv.out), int8s(rng, conv.in_c, *conv.size)
-    w = int8s(rng, *conv.weight)
-    qas = rng.uniform(0.5, 2.0, conv.out_c).astype(F32)
-    qas[rng.random(conv.out_c) < 0.2] = 0.0
-    gradient = conv.wgrad(e, x)
-    rate = F32(10.0 ** rng.uniform(-2, 2) / max(np.abs(gradient).max(), 1e-3))
-    (inputs, in_runs, n_in), (outputs, out_runs, n_out) = (_some(rng, n, listed) for n in (conv.group_in, conv.out_c))
-    subset = Subset(address(in_runs), address(out_runs), n_in, n_out)
-    u = uniforms(seed, 3, 5, w.size).reshape(w.shape)
-    change = moved(u, gradient, (rate * qas)[:, None, None, None])
-    trained = np.zeros(w.shape, bool)
-    trained[np.ix_(outputs, inputs)] = True
-    trained[qas == 0.0] = False
+    case = Updated.draw(conv, kind, seed, listed)
+    w, trained = case.w.copy(), case.trained
+    change = case.change(uniforms(seed, 3, 5, w.size).reshape(w.shape))
     expected = np.where(trained, np.clip(w + change, -127, 127), w).astype(np.int8)
     saturated = int((np.abs(expected[trained].astype(int)) == 127).sum())
-    name = f"conv2d_update_weight_{kind}"
-    assert kernels(name, conv.struct(), e, x, subset, qas, rate, Random(seed, 3, 5), w) == saturated
+    assert case.run(kernels, "conv2d_update_weight", w, Random(seed, 3, 5)) == saturated
     np.testing.assert_array_equal(w, expected)
 
 
-@given(TYPES, st.integers(1, 9), st.integers(1, 40), SEEDS)
+@given(convs(), TYPES, SEEDS, st.booleans(), st.sampled_from(["residual", "hold", "apply"]))
 @FEW
-def test_update_bias(kernels: Kernels, kind: str, channels: int, plane: int, seed: int) -> None:
+def test_update_weight_that_keeps_its_rest(
+    kernels: Kernels, conv: Conv, kind: str, seed: int, listed: bool, what: str
+) -> None:
+    """The rest has a place for the trained channels only, in their order."""
+    case, rng = Updated.draw(conv, kind, seed, listed), np.random.default_rng(seed + 1)
+    w, trained, chosen = case.w.copy(), case.trained, np.ix_(case.outputs.channels, case.inputs.channels)
+    info = np.iinfo(np.int8 if what == "residual" else np.int16)
+    rest = rng.integers(-128, 128, w[chosen].shape).astype(info.dtype)
+    rest[rng.random(rest.shape) < 0.5] = rng.choice([info.min, info.max])
+    u = np.full(w.shape, F32(0.5)) if what == "residual" else uniforms(seed, 3, 5, w.size).reshape(w.shape)
+    total = rest + case.change(u, 256.0)[chosen]
+    move = np.zeros(w.shape, np.int64)
+    move[chosen], left = rounded(total)
+    if what == "hold":
+        move[:], left = 0, np.clip(total, -32767, 32767)
+    expected = np.where(trained, np.clip(w + move, -127, 127), w).astype(np.int8)
+    expected_rest = np.where(trained[chosen], left, rest)
+    saturated = int((np.abs(expected[trained].astype(int)) == 127).sum())
+    if what == "residual":
+        found = case.run(kernels, "conv2d_update_weight_residual", w, rest, unit=256.0)
+    else:
+        more = Random(seed, 3, 5), int(what == "apply"), rest
+        found = case.run(kernels, "conv2d_update_weight_accumulate", w, *more, unit=256.0)
+    assert found == saturated
+    np.testing.assert_array_equal(w, expected)
+    np.testing.assert_array_equal(rest, expected_rest)
+
+
+def _bias_case(kind: str, channels: int, plane: int, seed: int) -> tuple[Array, Array, Array, F32, Array]:
+    """Error, bias, QAS factors, rate and gradient."""
     rng = np.random.default_rng(seed)
     e = errors(rng, kind, channels, plane)
     b = rng.choice([-(2**31), 2**31 - 1, 0, 12345], channels).astype(np.int32)
@@ -139,11 +211,41 @@ def test_update_bias(kernels: Kernels, kind: str, channels: int, plane: int, see
     gradient = np.zeros(channels, F32)
     for i in range(plane if kind == "f32" else 0):
         gradient += e[:, i]
-    gradient = gradient if kind == "f32" else e.astype(np.int64).sum(axis=1).astype(F32)
+    return e, b, qas, rate, gradient if kind == "f32" else e.astype(np.int64).sum(axis=1).astype(F32)
+
+
+@given(TYPES, st.integers(1, 9), st.integers(1, 40), SEEDS)
+@FEW
+def test_update_bias(kernels: Kernels, kind: str, channels: int, plane: int, seed: int) -> None:
+    e, b, qas, rate, gradient = _bias_case(kind, channels, plane, seed)
     change = moved(uniforms(seed, 7, 2, channels), gradient, rate * qas)
     expected = np.where(qas == 0.0, b, np.clip(b.astype(np.int64) + change, -(2**31), 2**31 - 1)).astype(np.int32)
     kernels(f"update_bias_{kind}", e, channels, plane, qas, rate, Random(seed, 7, 2), b)
     np.testing.assert_array_equal(b, expected)
+
+
+@given(TYPES, st.integers(1, 9), st.integers(1, 40), SEEDS, st.sampled_from(["residual", "hold", "apply"]))
+@FEW
+def test_update_bias_that_keeps_its_rest(
+    kernels: Kernels, kind: str, channels: int, plane: int, seed: int, what: str
+) -> None:
+    e, b, qas, rate, gradient = _bias_case(kind, channels, plane, seed)
+    rng = np.random.default_rng(seed + 1)
+    limit = 127 if what == "residual" else 10**9
+    rest = rng.choice([-limit, -limit // 2, 0, limit], channels).astype(np.int8 if what == "residual" else np.int32)
+    u = np.full(channels, F32(0.5)) if what == "residual" else uniforms(seed, 7, 2, channels)
+    total = rest.astype(np.int64) + moved(u, gradient, rate * qas)
+    move, left = rounded(total)
+    if what == "hold":
+        move, left = np.zeros(channels, np.int64), np.clip(total, -limit, limit)
+    alive = qas != 0.0
+    expected = np.where(alive, np.clip(b.astype(np.int64) + move, -(2**31), 2**31 - 1), b).astype(np.int32)
+    expected_rest = np.where(alive, left, rest)
+    more = [rest] if what == "residual" else [Random(seed, 7, 2), int(what == "apply"), rest]
+    variant = "residual" if what == "residual" else "accumulate"
+    kernels(f"update_bias_{variant}_{kind}", e, channels, plane, qas, rate, *more, b)
+    np.testing.assert_array_equal(b, expected)
+    np.testing.assert_array_equal(rest, expected_rest)
 
 
 @pytest.mark.parametrize("kind", sorted(ERROR_TYPES))
@@ -155,6 +257,19 @@ def test_stochastic_rounding_keeps_the_mean(kernels: Kernels, kind: str) -> None
     kernels(f"conv2d_update_weight_{kind}", conv.struct(), e, x, Subset(None, None, 100, 100), qas, 0.1, Random(), w)
     assert set(np.unique(w)) == {-1, 0}
     assert abs(w.mean() + 0.1) < 0.01
+
+
+@pytest.mark.parametrize("kind", sorted(ERROR_TYPES))
+def test_a_residual_loses_no_step(kernels: Kernels, kind: str) -> None:
+    """Ten steps of a tenth of a quantum move every weight by one."""
+    conv = Conv(1, 10, 10, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    e, x = np.ones((10, 1, 1), ERROR_TYPES[kind]), np.ones((10, 1, 1), np.int8)
+    w, rest, qas = np.zeros(conv.weight, np.int8), np.zeros(conv.weight, np.int8), np.ones(10, F32)
+    for _ in range(10):
+        subset = Subset(None, None, 10, 10)
+        kernels(f"conv2d_update_weight_residual_{kind}", conv.struct(), e, x, subset, qas, 25.6, rest, w)
+    assert (w == -1).all()
+    assert (np.abs(rest) <= 10 / 2).all()
 
 
 def test_random_numbers(kernels: Kernels) -> None:

@@ -14,8 +14,9 @@ from mcugrad.ops.operator import dtype, shape
 from mcugrad.passes.autodiff import differentiate
 from mcugrad.passes.functions import bindings, op_name, result
 from mcugrad.passes.loss import add_loss
-from mcugrad.passes.quantize_errors import TrainingStep, qas_factor
+from mcugrad.passes.quantize_errors import TrainingStep
 from mcugrad.passes.sparse_update import sparse_update
+from mcugrad.passes.updates import qas_factor
 from mcugrad.pipeline import training_step
 from mcugrad.scheme import Bias, ErrorDtype, Scheme, resolve
 

@@ -40,6 +40,10 @@ def compile_report(written: Written, folder: Path, options: Options) -> CompileR
     facts = [("trains", f"{len(trained.names)} parameter tensors ({options.train})" if trained.names else "nothing")]
     if trained.names:
         facts.append(("errors", f"{trained.errors}, {len(program.ratios)} delayed scales"))
+    if program.rests:
+        kept = sum(program.buffers[name].nbytes for name in program.rests)
+        when = f"of {program.accumulate} samples" if program.accumulate > 1 else "8-bit residual"
+        facts.append(("updates", f"{when}, {kept} bytes of state"))
     return CompileReport(
         written.compiled.model.name,
         board.name,

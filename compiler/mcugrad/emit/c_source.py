@@ -10,6 +10,7 @@ import numpy as np
 
 from mcugrad.emit.layout import C_TYPES
 from mcugrad.program import (
+    Apply,
     Arena,
     Argument,
     Buffer,
@@ -138,6 +139,8 @@ class Printer:
                 return self._product("rate", argument.error, argument.factor)
             case Random():
                 return f"&(mg_random_t){{m->state.seed, m->state.step, {argument.tensor}u}}"
+            case Apply():
+                return "apply"
             case Store():
                 return "&s"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,15 +13,23 @@ from mcugrad.graph import Model, Parameter
 from mcugrad.plan.budget import Budget
 from mcugrad.plan.prefix import frozen_prefix
 from mcugrad.program import Buffer, Program
+from mcugrad.scheme import Selection
 
 PACKAGES = ("apache-tvm", "numpy", "onnx", "onnxruntime")
 _DTYPE = {"uint32_t": "uint32", "int32_t": "int32", "float": "float32"}
 
 
 def manifest(
-    model: Model, program: Program, layout: Layout, budget: Budget, files: Mapping[str, str], facts: Mapping[str, Any]
+    model: Model,
+    selection: Selection,
+    program: Program,
+    layout: Layout,
+    budget: Budget,
+    files: Mapping[str, str],
+    facts: Mapping[str, Any],
 ) -> str:
-    """The JSON text. `facts` come from the command: board, command, source, loss, train, classes."""
+    """The JSON text. `selection` is what trains of `model`; `facts` come from the command: board, command, source, and
+    what was asked for."""
     output = program.buffers[program.output]
     content = {
         "generator": "mcugrad",
@@ -40,7 +48,7 @@ def manifest(
         },
         "macs": macs(program),
         "prefix": _prefix(program),
-        "state": _state(model, layout),
+        "state": _state(model, selection, layout),
         "tensors": _tensors(program),
         "calls": [_call(index, program) for index in range(len(program.calls))],
         "files": sorted(files),
@@ -75,26 +83,39 @@ def _input(model: Model) -> dict[str, Any]:
     }
 
 
-def _state(model: Model, layout: Layout) -> list[dict[str, Any]]:
+def _state(model: Model, selection: Selection, layout: Layout) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"name": name, "dtype": _DTYPE[ctype], "shape": [1], "offset": 4 * index, "role": "bookkeeping"}
         for index, (ctype, name) in enumerate(BOOKKEEPING)
         if layout.fields
     ]
     parameters = {p.name: p for p in model.parameters}
+    kept = {selection.rest_of(p): p for p in model.parameters}
     for field in layout.fields:
         buffer = field.buffer
         row = {"name": buffer.name, "dtype": buffer.dtype, "shape": list(buffer.shape), "offset": field.offset}
-        parameter = parameters.get(buffer.name)
-        role, origin = (parameter.role.value, parameter.onnx_name) if parameter else ("error_ratio", "")
-        row |= {"role": role, "layer": buffer.layer, "initializer": origin}
-        rows.append(row | _order(parameter) if parameter else row)
+        role, origin, order = "error_ratio", "", {}
+        if (parameter := parameters.get(buffer.name)) is not None:
+            role, origin, order = parameter.role.value, parameter.onnx_name, _order(parameter, {})
+        elif (parameter := kept.get(buffer.name)) is not None:
+            role, order = selection.rest_name, _order(parameter, _trained(parameter, selection))
+        rows.append(row | {"role": role, "layer": buffer.layer, "initializer": origin, **order})
     return rows
 
 
-def _order(parameter: Parameter) -> dict[str, Any]:
-    """`channel_order`, by axis: which channel of ONNX's lies at each place. Nothing where all lie at their own."""
-    order = {str(axis): list(channels) for axis, channels in sorted(parameter.order.items())}
+def _trained(parameter: Parameter, selection: Selection) -> dict[int, list[int]]:
+    """By axis, the channels of a weight that train; nothing for a bias, which trains as a whole."""
+    if parameter.value.ndim == 1:
+        return {}
+    subset = selection.subset(parameter)
+    return {axis: [c for run in runs for c in range(*run)] for axis, runs in enumerate((subset.outputs, subset.inputs))}
+
+
+def _order(parameter: Parameter, trained: Mapping[int, Sequence[int]]) -> dict[str, Any]:
+    """`channel_order`, by axis: which channel of ONNX's lies at each place, or at each of the `trained` places. Nothing
+    where all lie at their own."""
+    orders = sorted(parameter.order.items())
+    order = {str(axis): [channels[i] for i in trained.get(axis, range(len(channels)))] for axis, channels in orders}
     return {"channel_order": order} if order else {}
 
 

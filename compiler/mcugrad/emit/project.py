@@ -113,6 +113,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "bookkeeping": BOOKKEEPING,
         "state": state,
         "scales": len(program.ratios),
+        "accumulate": program.accumulate,
         "struct_bytes": layout.struct_bytes,
         "arena_bytes": layout.arena_bytes,
         "input": printer.pointer(Ref(program.input)),

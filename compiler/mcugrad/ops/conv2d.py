@@ -235,15 +235,16 @@ def _compute_wgrad(e: te.Tensor, x: te.Tensor, **a: object) -> te.Tensor:
 conv2d_wgrad = define("conv2d_wgrad", _infer_wgrad, _compute_wgrad)
 
 
-def wgrad_call(low: Lowering, call: relax.Call, w: Sequence[int]) -> KernelCall:
-    """The head of the fused wgrad + update kernel: geometry, error, input. `w` is the weight's shape."""
+def wgrad_call(low: Lowering, call: relax.Call, w: Sequence[int], variant: str) -> KernelCall:
+    """The head of the fused wgrad + update kernel: geometry, error, input. `w` is the weight's shape; `variant` comes
+    before the error type in the kernel's name."""
     e, x = call.args
     attrs = attributes(call)
     if dtype(e) == "int8":
         _check_sum(attrs["layer"], "one weight's gradient", shape(e)[2] * shape(e)[3], MAX_POSITIONS)
     geometry = _geometry(shape(x), w, shape(e), attrs)
     args = (geometry, Ref(low.name(e)), Ref(low.name(x)))
-    kernel = f"mg_conv2d_update_weight_{low.suffix(e)}"
+    kernel = f"mg_conv2d_update_weight_{variant}{low.suffix(e)}"
     names = (low.name(e), low.name(x))
     return KernelCall(kernel, attrs["layer"], "Conv", args, names, (), work="wgrad", macs=_macs(w, shape(e)))
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tvm import relax, te
+from tvm import relax, te, tirx
 
 from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, f32, i32, same_channels, shape
-from mcugrad.program import Argument, ErrorType, Null, Rate, Ref, Store, Value
+from mcugrad.ops.update import applies, like_first
+from mcugrad.program import Apply, Argument, ErrorType, Null, Rate, Ref, Store, Value
 
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
@@ -159,14 +160,50 @@ def _lower_update(low: Lowering, var: relax.Var, call: relax.Call) -> None:
         dy, x = (low.name(v) for v in parameter.args)
         n_out, n_in = shape(var)
         args: tuple[Argument, ...] = (Ref(x), Ref(dy), Value(n_in), Value(n_out), rate, Ref(name), Null())
-        macs, reads = n_in * n_out, [x, dy, name]
+        macs, reads = n_in * n_out, [x, dy]
     else:
         dy = low.name(call.args[1])
         args = (Null(), Ref(dy), Value(0), Value(shape(var)[0]), rate, Null(), Ref(name))
-        macs, reads = 0, [dy, name]
+        macs, reads = 0, [dy]
     low.update_call("mg_dense_update_f32", low.buffers[name].layer, "Gemm", args, reads, name, var, macs=macs)
 
 
-dense_update = define(
-    "dense_update", lambda _, types: Type(shape(types[0]), "float32"), _compute_update, lower=_lower_update
-)
+dense_update = define("dense_update", like_first, _compute_update, lower=_lower_update)
+
+
+# ---- the same over k samples: total = pending + gradient * (rate / k); every k-th step: p' = p - total ---------------
+
+
+def _compute_total(pending: te.Tensor, gradient: te.Tensor, lr: te.Tensor, *, accumulate: int) -> te.Tensor:
+    rate = te.compute((1,), lambda i: lr[i] * f32(HEAD_RATE / accumulate), name="rate")
+    return te.compute(pending.shape, lambda *i: pending(*i) + gradient(*i) * rate[0], name="total")
+
+
+def _compute_apply(p: te.Tensor, total: te.Tensor, step: te.Tensor, *, accumulate: int) -> te.Tensor:
+    move = applies(step, accumulate)
+    return te.compute(p.shape, lambda *i: tirx.Select(move, p(*i) - total(*i), p(*i)), name="applied")
+
+
+def _compute_pending(total: te.Tensor, step: te.Tensor, *, accumulate: int) -> te.Tensor:
+    move = applies(step, accumulate)
+    return te.compute(total.shape, lambda *i: tirx.Select(move, f32(0.0), total(*i)), name="pending")
+
+
+def _lower_apply(low: Lowering, var: relax.Var, call: relax.Call) -> None:
+    """A bias is the weight of an input that is 1."""
+    total, name = low.definition(call.args[1]), low.name(call.args[0])
+    pending, rate = low.name(total.args[0]), Rate(HEAD_RATE / attributes(call)["accumulate"])
+    if len(shape(var)) == 2:
+        dy, x = (low.name(v) for v in low.definition(total.args[1]).args)
+        n_out, n_in = shape(var)
+    else:
+        dy, x = low.name(total.args[1]), low.constant(f"{name}.input", [1.0], "float32")
+        n_out, n_in = shape(var)[0], 1
+    args = (Ref(x), Ref(dy), Value(n_in), Value(n_out), rate, Apply(), Ref(pending), Ref(name))
+    macs, kernel = n_in * n_out if len(shape(var)) == 2 else 0, "mg_dense_update_accumulate_f32"
+    low.update_call(kernel, low.buffers[name].layer, "Gemm", args, [x, dy], name, var, macs=macs, rest=pending)
+
+
+dense_total = define("dense_total", like_first, _compute_total)
+dense_apply = define("dense_apply", like_first, _compute_apply, lower=_lower_apply)
+dense_pending = define("dense_pending", like_first, _compute_pending)

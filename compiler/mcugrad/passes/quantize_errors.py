@@ -1,6 +1,6 @@
 """Float32 adjoints  become  stored errors (int8, int16 or float32) with predicted scales, and gradients become updates.
 
-(loss, gradients of the trained parameters)  becomes  (loss, logits, updated parameters, updated ratios).
+(loss, gradients of the trained parameters)  becomes  (loss, logits, updated parameters, ratios and rests).
 
 An adjoint is *stored* where a kernel needs it in memory: as the operand of a gradient kernel, or when it is used
 twice. Between two stores it is one expression of the form that a kernel's epilogue (mg_store) computes, in this order:
@@ -18,16 +18,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tvm import relax
 
-from mcugrad.graph import Model, Parameter, Role
-from mcugrad.ops import error, update
-from mcugrad.ops.dense import HEAD_RATE, dense_update
+from mcugrad.graph import Model
+from mcugrad.ops import error
 from mcugrad.ops.operator import Type, attributes, shape
 from mcugrad.passes.functions import bindings, op_name, result, uses
 from mcugrad.passes.loss import substitute
+from mcugrad.passes.updates import Updates
 from mcugrad.scheme import Selection
 
 SUM, SCALED, MASKED = range(3)
-DEAD_SCALE = 1e-6  # a channel with a smaller weight scale is dead: its QAS factor would be astronomic
 EPILOGUE = {"relax.add", "relax.reshape", "mg.scale", "mg.channel_scale", "mg.mask"}
 
 
@@ -52,11 +51,17 @@ class Stored:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """`function(x, target, *parameters, *ratios, lr, seed, step) -> (loss, logits, *trained', *ratios')`."""
+    """`function(x, target, *parameters, *ratios, *rests, lr, seed, step)`.
+
+    It gives (loss, logits, *trained', *ratios', *rests'). `rests`: what rounding left of each parameter, or what waits
+    for the parameters to move, at every `accumulate`-th step. They start at zero, as the ratios do.
+    """
 
     function: relax.Function
     trained: tuple[str, ...]
     ratios: tuple[str, ...]
+    rests: tuple[str, ...]
+    accumulate: int
 
 
 def quantize_errors(pruned: relax.Function, model: Model, selection: Selection) -> TrainingStep:
@@ -76,6 +81,7 @@ class _Rewriter:
         self.unit: relax.Var | None = None
         self.scalars = {n: relax.Var(n, Type((1,), t)) for n, t in (("lr", "float32"), ("seed", "uint32"))}
         self.scalars["step"] = relax.Var("step", Type((1,), "uint32"))
+        self.updates = Updates(self.builder, model, selection, self.scalars)
 
     def run(self) -> TrainingStep:
         with self.builder.function("step"):
@@ -87,13 +93,13 @@ class _Rewriter:
                     self._binding(var, value)
                 loss, *gradients = result(self.function).fields
                 outputs = [self.new[loss], self.new[logits], *self._updates(gradients)]
-                outputs += [after for _, after in self.ratios]
+                outputs += [after for _, after in (*self.ratios, *self.updates.rests)]
                 value = self.builder.emit_output(relax.Tuple(outputs))
-            ratios = [before for before, _ in self.ratios]
-            params = [*self.function.params, *ratios, *self.scalars.values()]
+            ratios, rests = ([before for before, _ in pairs] for pairs in (self.ratios, self.updates.rests))
+            params = [*self.function.params, *ratios, *rests, *self.scalars.values()]
             self.builder.emit_func_output(value, params)
-        names = tuple(r.name for r in ratios)
-        return TrainingStep(self.builder.get()["step"], self.selection.names, names)
+        function, names = self.builder.get()["step"], [tuple(v.name for v in kept) for kept in (ratios, rests)]
+        return TrainingStep(function, self.selection.names, names[0], names[1], self.selection.accumulate)
 
     # ---- one binding -------------------------------------------------------------------------------------------------
 
@@ -212,31 +218,13 @@ class _Rewriter:
         parameters = dict(zip((p.name for p in self.model.parameters), self.function.params[2:], strict=True))
         outputs = []
         for tensor, (name, gradient) in enumerate(zip(self.selection.names, gradients, strict=True)):
-            parameter = self.model.parameter(name)
-            call = self._update(parameter, parameters[name], gradient, tensor)
-            outputs.append(self.builder.emit(call, f"{name}.updated"))
+            parameter, old = self.model.parameter(name), parameters[name]
+            if parameter.is_float:
+                outputs.append(self.updates.of_float(parameter, old, self.new[gradient]))
+                continue
+            accumulator, stored = self.gradients[gradient]
+            outputs.append(self.updates.of_integer(parameter, old, accumulator, stored.scale, tensor))
         return outputs
-
-    def _update(self, parameter: Parameter, old: relax.Var, gradient: relax.Var, tensor: int) -> relax.Call:
-        lr, seed, step = (self.scalars[n] for n in ("lr", "seed", "step"))
-        if parameter.is_float:
-            return dense_update(old, self.new[gradient], lr)
-        accumulator, stored = self.gradients[gradient]
-        one = relax.const(np.ones(1, np.float32))
-        qas = qas_factor(parameter, self.model.weight_scale(parameter.layer))
-        more = (relax.const(qas), one if stored.scale is None else stored.scale, lr, seed, step)
-        facts = {"tensor": tensor, "layer": parameter.layer, "rate": HEAD_RATE if parameter.head else 1.0}
-        if parameter.role is Role.BIAS:
-            return update.update_bias(old, accumulator, *more, **facts)
-        subset = self.selection.subset(parameter)
-        inputs, outputs = ([edge for run in side for edge in run] for side in (subset.inputs, subset.outputs))
-        return update.update_weight(old, accumulator, *more, inputs=inputs, outputs=outputs, **facts)
-
-
-def qas_factor(parameter: Parameter, weight_scale: np.ndarray) -> np.ndarray:
-    """scale^-2 per output channel of a weight or bias, 0 where the layer's `weight_scale` says it is dead, float32."""
-    scale = parameter.scale.astype(np.float64)
-    return np.where(weight_scale >= DEAD_SCALE, 1.0 / np.maximum(scale, 1e-30) ** 2, 0.0).astype(np.float32)
 
 
 def _layer(value: relax.Call) -> str:

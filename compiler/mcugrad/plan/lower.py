@@ -36,12 +36,13 @@ SUFFIX = {"int8": "s8", "int16": "s16", "float32": "f32"}
 
 def lower_step(model: Model, step: TrainingStep) -> Program:
     """The forward and backward program of one training step."""
-    low = Lowering(model, step.function, step.ratios)
+    low = Lowering(model, step.function, step.ratios, step.rests)
     low.run()
     loss, logits = (low.name(v) for v in result(step.function).fields[:2])
     input_name, label = (low.name(v) for v in step.function.params[:2])
-    state = (*step.trained, *(low.ratio_names[r] for r in step.ratios))
-    return low.program(input_name, logits, state, loss=loss, label=label)
+    state = (*step.trained, *step.rests, *(low.ratio_names[r] for r in step.ratios))
+    program = low.program(input_name, logits, state, loss=loss, label=label)
+    return replace(program, rests=step.rests, accumulate=step.accumulate)
 
 
 def lower_forward(model: Model) -> Program:
@@ -55,7 +56,9 @@ def lower_forward(model: Model) -> Program:
 class Lowering:
     """What operators see while they lower: names of buffers, and where to put calls."""
 
-    def __init__(self, model: Model, function: relax.Function, ratios: Sequence[str]) -> None:
+    def __init__(
+        self, model: Model, function: relax.Function, ratios: Sequence[str], rests: Sequence[str] = ()
+    ) -> None:
         self.model, self.function = model, function
         self.buffers: dict[str, Buffer] = {}
         self.views: dict[str, str] = {}
@@ -68,14 +71,17 @@ class Lowering:
         self._pending: dict[relax.Var, KernelCall] = {}
         self._scales: dict[relax.Var, str] = {}  # S variable -> the error buffer it belongs to
         self._scaled_errors = bool(ratios)
-        self._parameters(function)
+        self._parameters(function, rests)
 
-    def _parameters(self, function: relax.Function) -> None:
+    def _parameters(self, function: relax.Function, rests: Sequence[str]) -> None:
         parameters = {p.name: p for p in self.model.parameters}
         for var in function.params:
             name, dims, kind = var.name, shape(var), dtype(var)
             if name in parameters:
                 buffer = _parameter_buffer(parameters[name])
+            elif name in rests:
+                layer = parameters[name.rpartition(".")[0]].layer
+                buffer = Buffer(name, kind, dims, Kind.STATE, layer, value=np.zeros(dims, kind))
             elif name == "target":
                 buffer = Buffer(name, kind, dims, Kind.ARGUMENT)
             elif var.same_as(function.params[0]):
@@ -212,13 +218,15 @@ class Lowering:
         var: relax.Var,
         *,
         macs: int = 0,
+        rest: str | None = None,
         returns_saturated: bool = False,
     ) -> None:
-        """An in-place update of a trained parameter, which thereby moves to SRAM."""
+        """An in-place update of a trained parameter, which thereby moves to SRAM, and of the `rest` it keeps."""
         self.buffers[parameter] = replace(self.buffers[parameter], kind=Kind.STATE)
         self._names[var] = parameter
         op = self.model.operators.get(layer, op)
-        call = KernelCall(kernel, layer, op, tuple(args), tuple(reads), (parameter,), phase="backward")
+        state = (parameter,) if rest is None else (parameter, rest)
+        call = KernelCall(kernel, layer, op, tuple(args), (*reads, *state), state, phase="backward")
         self.calls.append(replace(call, work="wgrad", macs=macs, returns_saturated=returns_saturated))
 
     def subset(self, inputs: Ref | Null, outputs: Ref | Null, n_inputs: int, n_outputs: int) -> Struct:

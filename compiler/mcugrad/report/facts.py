@@ -55,7 +55,7 @@ def parameter_facts(model: Model, selection: Selection) -> list[ParameterFacts]:
 
 
 def _facts(parameter: Parameter, weight_scale: np.ndarray, selection: Selection) -> ParameterFacts:
-    from mcugrad.passes.quantize_errors import DEAD_SCALE
+    from mcugrad.passes.updates import DEAD_SCALE
 
     shape = tuple(parameter.value.shape)
     outputs, inputs = _selected(parameter, selection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,22 +10,26 @@ import tvm
 from tvm import relax
 
 from mcugrad.graph import Model
+from mcugrad.ops.operator import dtype, shape
 from mcugrad.passes.quantize_errors import TrainingStep
 
 
 @dataclass
 class ReferenceTrainer:
-    """Runs `step` on NumPy arrays. `parameters` and `ratios` hold the current values by name."""
+    """Runs `step` on NumPy arrays. `parameters`, `ratios` and `rests` hold the current values by name."""
 
     model: Model
     step: TrainingStep
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     ratios: dict[str, np.ndarray] = field(default_factory=dict)
+    rests: dict[str, np.ndarray] = field(default_factory=dict)
     _machine: Any = None
 
     def __post_init__(self) -> None:
         self.parameters = {p.name: np.array(p.value) for p in self.model.parameters}
         self.ratios = {name: np.zeros(1, np.float32) for name in self.step.ratios}
+        kept = {p.name: p for p in self.step.function.params if p.name in self.step.rests}
+        self.rests = {name: np.zeros(shape(kept[name]), dtype(kept[name])) for name in self.step.rests}
         self._machine = _machine(tvm.IRModule({"step": self.step.function}))
 
     def train_step(self, x: np.ndarray, target: np.ndarray, lr: float, seed: int, index: int) -> float:
@@ -35,13 +38,15 @@ class ReferenceTrainer:
         A loss that is not finite updates nothing, as on the device; the caller keeps `index` then.
         """
         scalars = np.array([lr], np.float32), np.array([seed], np.uint32), np.array([index], np.uint32)
-        arrays = [x, target, *self.parameters.values(), *self.ratios.values(), *scalars]
+        state = (*self.parameters.values(), *self.ratios.values(), *self.rests.values())
+        arrays = [x, target, *state, *scalars]
         loss, _, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
         if not np.isfinite(loss.numpy()):
             return float(loss.numpy())
-        trained, ratios = after[: len(self.step.trained)], after[len(self.step.trained) :]
-        self.parameters.update(_named(self.step.trained, trained))
-        self.ratios.update(_named(self.step.ratios, ratios))
+        names = (*self.step.trained, *self.step.ratios, *self.step.rests)
+        for name, tensor in zip(names, after, strict=True):
+            home = next(h for h in (self.parameters, self.ratios, self.rests) if name in h)
+            home[name] = tensor.numpy()
         return float(loss.numpy())
 
 
@@ -50,7 +55,3 @@ def _machine(module: tvm.IRModule) -> Any:
     target = tvm.target.Target({"kind": "llvm", "opt-level": 0})
     with tvm.transform.PassContext(config={"tirx.disable_assert": True}):
         return relax.VirtualMachine(tvm.compile(module, target=target), tvm.cpu())
-
-
-def _named(names: tuple[str, ...], tensors: list[Any]) -> Mapping[str, np.ndarray]:
-    return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
