@@ -100,13 +100,13 @@ def without_skip_gradients(folder: Path) -> None:
     _edit(source, r",\s+\.skip =[^=]*?,\s+\.skip_type =\s+\w+,\s+\.skip_scale =\s+[^,}]*", "")
 
 
-# The fraction that rounding left over, kept for every trained element: w + left is a weight in more than 8 bits.
+# The fraction that rounding left over, kept for every trained element: w + left is a weight in float32.
 _LEFT = """
 static inline int32_t mg_step_with_rest(uint32_t tensor, uint32_t i, float step) {
     static float left[64][1 << 14];
     const float wanted = left[tensor][i] - step;
     const int32_t change = mg_floor_step(wanted + 0.5f);
-    %s
+    left[tensor][i] = wanted - (float)change;
     return change;
 }
 
@@ -114,22 +114,13 @@ static inline int32_t mg_step_with_rest(uint32_t tensor, uint32_t i, float step)
 """
 
 
-def _keep_rest(folder: Path, keep: str) -> None:
-    _edit(folder / "mg_internal.h", r"\n#endif\s*$", _LEFT % keep, count=1)
-    for name in ("update_bias.inc", "conv2d_update_weight.inc"):
-        _edit(folder / name, r"mg_random_key\(random\)", "random->tensor", count=1)
-        step = r"mg_floor_step\(mg_uniform\(([^,]+), (\(uint32_t\)\w+)\) - (\(float\)acc(?:\[k\])? \* [\w>-]+)\)"
-        _edit(folder / name, step, r"mg_step_with_rest(\1, \2, \3)", count=1)
-
-
 def shadow_weights(folder: Path) -> None:
-    """The rest in float32: float32 weights behind an int8 forward."""
-    _keep_rest(folder, "left[tensor][i] = wanted - (float)change;")
-
-
-def eight_bit_rest(folder: Path) -> None:
-    """The rest in 8 bits, to the nearest."""
-    _keep_rest(folder, "left[tensor][i] = (float)mg_round_f32((wanted - (float)change) * 256.0f) * (1.0f / 256.0f);")
+    """Float32 weights behind an int8 forward."""
+    _edit(folder / "mg_internal.h", r"\n#endif\s*$", _LEFT, count=1)
+    rounding = folder / "round_stochastic.inc"
+    _edit(rounding, r"mg_random_key\(random\)", "random->tensor", count=1)
+    step = r"mg_floor_step\(mg_uniform\(r->key, (\(uint32_t\)element)\) - step\)"
+    _edit(rounding, step, r"mg_step_with_rest(r->key, \1, step)", count=1)
 
 
 RATES = (0.001, 0.002, 0.004, 0.008, 0.016)
@@ -149,7 +140,8 @@ ARMS = {
         Arm("no-qas", "without QAS (factor 1)", changes=(without_qas,)),
         Arm("nearest", "nearest rounding of updates", changes=(nearest_rounding,)),
         Arm("no-skip", "skip gradients dropped", changes=(without_skip_gradients,)),
-        Arm("residual8", "8-bit residual, nearest", changes=(eight_bit_rest,)),
+        Arm("residual8", "8-bit residual, nearest", scheme_edit=("head = true", 'rounding = "residual"\nhead = true')),
+        Arm("accumulate", "gradients of 4 samples", scheme_edit=("head = true", "accumulate = 4\nhead = true")),
         Arm("shadow", "float32 shadow weights", changes=(shadow_weights,)),
         Arm("one-qas", "one QAS factor a tensor", changes=(one_qas_factor,)),
     )
