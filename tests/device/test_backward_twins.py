@@ -1,4 +1,4 @@
-"""Assembly of the backward writes what its portable twin writes, on both emulated cores, on thousands of random cases."""
+"""Assembly of the backward writes what its portable twin writes, on both emulated cores, in thousands of cases."""
 
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from mcugrad.simulate.run import run_program
 
 TWINS = Path(__file__).parent / "twins"
 SOURCES = runtime_dir() / "src"
+PROGRAMS = {"store": ("store",), "panel_sums": ("panel_sums_s8", "weight_columns_s8")}
 
 
 @pytest.mark.device
 @pytest.mark.parametrize("board", EMULATED)
-@pytest.mark.parametrize(("program", "kernels"), [("store", ("store",))])
+@pytest.mark.parametrize(("program", "kernels"), PROGRAMS.items())
 def test_twins_agree(program: str, kernels: tuple[str, ...], board: str, tmp_path: Path) -> None:
     files = [TWINS / f"{program}_twins.c", TWINS / "portable.c"]
     for kernel in kernels:

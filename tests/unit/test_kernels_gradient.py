@@ -158,6 +158,28 @@ def rounded(total: Array) -> tuple[Array, Array]:
     return whole, total - 256 * whole
 
 
+CHANNELS = st.integers(1, 9)
+
+
+@given(CHANNELS, CHANNELS, st.sampled_from([(1, 4), (2, 2), (5, 5), (3, 7), (8, 8)]), st.integers(1, 16), SEEDS)
+@FEW
+def test_pointwise_dgrad_by_panels(
+    kernels: Kernels, in_c: int, out_c: int, size: tuple[int, int], panels: int, seed: int
+) -> None:
+    """The result is added to what it replaces, so an element stored twice would show."""
+    rng = np.random.default_rng(seed)
+    conv = Conv(1, in_c, out_c, size, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    e, w = int8s(rng, out_c, *size), int8s(rng, *conv.weight)
+    skip = rng.integers(-50, 51, (in_c, *size)).astype(np.int8)
+    even = out_c + out_c % 2
+    scratch, total, expected = np.zeros((4 * panels + 1) * even, np.int16), skip.copy(), conv.dgrad(e, w)
+    base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
+    pointer = address(total)
+    store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
+    kernels("conv2d_pointwise_dgrad_s8", conv.struct(), e, w, panels, scratch, store)
+    np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
+
+
 @given(convs(), TYPES, SEEDS, st.booleans())
 @FEW
 def test_update_weight(kernels: Kernels, conv: Conv, kind: str, seed: int, listed: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mcugrad.plan.arena import Buffer as Interval
 from mcugrad.plan.arena import Overlap, pack
 from mcugrad.plan.fuse import fuse_depthwise
+from mcugrad.plan.gradients import use_panels_backward
 from mcugrad.plan.inplace import merge_inplace
 from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.schedule import schedule
@@ -25,7 +26,7 @@ def plan(model: Model, step: TrainingStep | None, *, fuse: bool = True) -> Progr
 
     program = lower_forward(model) if step is None else lower_step(model, step)
     fused = fuse_depthwise(program) if fuse else program
-    return place(merge_inplace(schedule(pack_masks(fused))))
+    return place(use_panels_backward(merge_inplace(schedule(pack_masks(fused)))))
 
 
 def place(program: Program) -> Program:

@@ -6,4 +6,8 @@
 #define mg_pow2ceil_f32 portable_pow2ceil_f32
 #define mg_scale_predict portable_scale_predict
 #define mg_scale_observe portable_scale_observe
+#define mg_panel_sums_s8 portable_panel_sums_s8
+#define mg_weight_columns_s8 portable_weight_columns_s8
+#include "panel_sums_s8.c"
 #include "store.c"
+#include "weight_columns_s8.c"

@@ -1,0 +1,13 @@
+/* Transposed weights, two input channels at a time. */
+#include "mg_panel.h"
+
+#if !MG_ARMV7EM
+
+void mg_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int8_t *restrict to) {
+    for (int32_t o = 0; o < out_c + out_c % 2; o++) {
+        to[2 * o] = o < out_c ? w[o * in_c + c] : 0;
+        to[2 * o + 1] = o < out_c && c + 1 < in_c ? w[o * in_c + c + 1] : 0;
+    }
+}
+
+#endif

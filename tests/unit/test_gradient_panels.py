@@ -1,0 +1,59 @@
+"""Gradients of pointwise convolutions multiply panels of the error, in scratch that the arena has anyway."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+
+from frontend_graphs import Builder
+from graphs import imported, residual_2d
+from mcugrad.pipeline import compile_model
+from mcugrad.plan import place
+from mcugrad.plan.gradients import BY_PANELS, DGRAD, LEAST_BYTES, use_panels_backward
+from mcugrad.program import Kind, Program, Value
+
+
+def _bottleneck() -> onnx.ModelProto:
+    """(1, 3, 6, 6) -> (1, 4): 3x3, two pointwise convolutions, the second from 7 to 12 channels."""
+    b = Builder()
+    x = b.node("Conv", "x", b.random(9, 3, 3, 3, scale=0.3), name="stem", pads=[1, 1, 1, 1])
+    x = b.node("Relu", b.node("Conv", x, b.random(7, 9, 1, 1, scale=0.3), name="narrow"))
+    x = b.node("Relu", b.node("Conv", x, b.random(12, 7, 1, 1, scale=0.3), name="expand"))
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    return b.model((1, 3, 6, 6), b.node("Gemm", x, b.random(4, 12, scale=0.3), b.random(4), transB=1, name="head"))
+
+
+def _calls(program: Program, kernel: str) -> dict[str, tuple[object, ...]]:
+    return {c.layer: c.args for c in program.calls if c.kernel == kernel}
+
+
+def _without(program: Program) -> Program:
+    """The program as it was before the pass."""
+    calls = tuple(
+        replace(c, kernel=DGRAD, args=(*c.args[:3], *c.args[5:]), writes=c.writes[:1]) if c.kernel == BY_PANELS else c
+        for c in program.calls
+    )
+    return replace(program, calls=calls)
+
+
+def test_pointwise_gradients_multiply_panels_and_no_others() -> None:
+    program = compile_model(imported(_bottleneck()), "all").program
+    assert set(_calls(program, BY_PANELS)) == {"narrow", "expand"}
+    assert not _calls(program, DGRAD)
+    padded = compile_model(imported(residual_2d()), "all").program
+    assert not _calls(padded, BY_PANELS)
+    assert {"point", "wide", "grouped", "depthwise", "dilated", "last"} <= set(_calls(padded, DGRAD))
+
+
+def test_scratch_takes_what_the_busiest_call_leaves() -> None:
+    program = compile_model(imported(_bottleneck()), "all").program
+    scratch = {b.layer: b.elements for b in program.buffers.values() if b.kind is Kind.SCRATCH and ".e.panel" in b.name}
+    assert {layer: args[3] for layer, args in _calls(program, BY_PANELS).items()} == dict.fromkeys(scratch, Value(9))
+    assert scratch == {"narrow": (4 * 9 + 1) * 8, "expand": (4 * 9 + 1) * 12}  # 36 positions at once
+    assert program.arena_bytes <= place(_without(program)).arena_bytes + LEAST_BYTES
+
+
+def test_a_program_with_panels_has_no_more_to_give() -> None:
+    program = compile_model(imported(_bottleneck()), "all").program
+    assert use_panels_backward(program) == program
