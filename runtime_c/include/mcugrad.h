@@ -62,9 +62,6 @@ typedef struct {
  * scale[oc] = x_scale * w_scale[oc] / y_scale: onnxruntime's QLinearConv bit for bit. acc + bias wraps. */
 void mg_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w, const int32_t *restrict bias,
                   const float *restrict scale, int8_t *restrict y);
-/* The same for groups == in_c, out_c a multiple of in_c. */
-void mg_depthwise_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
-                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
 /* What a convolution multiplies, adds and requantises with; see mg_conv2d_s8. */
 typedef struct {
     const int8_t *w;
@@ -90,11 +87,16 @@ void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, 
 /* mg_fully_connected_s8 with the weights in pairs as above. scratch: Kp int16. */
 void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w,
                                  int16_t *restrict scratch, int8_t *restrict y);
-/* mg_conv2d_s8 (groups == 1) followed by mg_depthwise_conv2d_s8, one channel at a time: the same bits, and of the tensor
- * between them only one channel exists, in `plane` (conv->out_h * conv->out_w elements). */
+/* Output rows [first, first + count) of mg_conv2d_s8 for groups == in_c, out_c a multiple of in_c; weights OIHW, bias not
+ * NULL. scratch is aligned to 4 bytes; the compiler's depthwise_scratch says how much: at most 4 KB for kernels up to
+ * 13 x 13 without dilation, whatever the image. */
+void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
+                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+/* mg_conv2d_s8 (groups == 1) followed by a depthwise convolution, one channel at a time: the same bits, and of the tensor
+ * between them only one channel exists, in `plane` (conv->out_h * conv->out_w elements). scratch: the depthwise one's. */
 void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwise, const int8_t *restrict x,
                             const mg_weights_t *first, const mg_weights_t *second, int8_t *restrict plane,
-                            int8_t *restrict y);
+                            int16_t *restrict scratch, int8_t *restrict y);
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
 void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, int8s, requantized
+from kernel_layouts import run_depthwise
 from kernel_library import Array, Kernels
 
 
@@ -36,15 +37,6 @@ def test_conv2d(kernels: Kernels, conv: Conv, seed: int) -> None:
     x, w, b, scale = _operands(conv, seed)
     expected = requantized(conv.accumulate(x, w, b), scale[:, None, None], conv.zeros[1], conv.limits)
     np.testing.assert_array_equal(_run(kernels, "conv2d_s8", conv, x, w, b, scale), expected)
-
-
-@given(convs(), SEEDS)
-@FEW
-def test_depthwise_conv2d(kernels: Kernels, conv: Conv, seed: int) -> None:
-    conv = replace(conv, group_in=1)
-    x, w, b, scale = _operands(conv, seed)
-    expected = requantized(conv.accumulate(x, w, b), scale[:, None, None], conv.zeros[1], conv.limits)
-    np.testing.assert_array_equal(_run(kernels, "depthwise_conv2d_s8", conv, x, w, b, scale), expected)
 
 
 @given(convs(), SEEDS)
@@ -138,7 +130,10 @@ def test_bits_of_onnxruntime(kernels: Kernels, seed: int) -> None:
     b = rng.integers(-4000, 4000, conv.out_c).astype(np.int32)
     x_scale, w_scale = F32(rng.uniform(0.005, 0.1)), rng.uniform(0.001, 0.02, conv.out_c).astype(F32)
     y_scale = F32(rng.uniform(0.02, 0.3))
-    kernel = {"depthwise": "depthwise_conv2d_s8", "one position": "fully_connected_s8"}.get(kind, "conv2d_s8")
-    y = _run(kernels, kernel, conv, x, w, b, (x_scale * w_scale / y_scale).astype(F32))
+    scale = (x_scale * w_scale / y_scale).astype(F32)
+    if kind == "depthwise":
+        y = run_depthwise(kernels, conv, x, w, b, scale)
+    else:
+        y = _run(kernels, "fully_connected_s8" if kind == "one position" else "conv2d_s8", conv, x, w, b, scale)
     scales = np.asarray(x_scale), w_scale, np.asarray(y_scale)
     np.testing.assert_array_equal(y, _qlinear_conv(conv, x, w, b, scales))

@@ -35,16 +35,18 @@ from mcugrad.ops.operator import (
     no_adjoint,
     shape,
 )
-from mcugrad.program import Argument, KernelCall, Ref, Struct
+from mcugrad.program import Argument, KernelCall, Ref, Struct, Value
 
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
 
+DEPTHWISE = "mg_depthwise_conv2d_rows_s8"
 MAX_TERMS = 65_535  # |x - x_zero| <= 255, |w| <= 128: as many products fit an int32 accumulator
 MAX_DGRAD_TERMS = 131_071  # |e| <= 128, |w| <= 128
 MAX_ASYMMETRIC_TERMS = 33_025  # |x - x_zero| <= 255, |w - w_zero| <= 255
 MAX_ASYMMETRIC_DGRAD_TERMS = 65_793  # |e| <= 128, |w - w_zero| <= 255
 MAX_POSITIONS = 66_311  # |e| <= 127, |x - x_zero| <= 255
+PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, pad_begin: int, pad_end: int) -> int:
@@ -128,6 +130,28 @@ def _check_sum(layer: str, what: str, terms: int, limit: int) -> None:
         )
 
 
+def _rows_geometry(x: Sequence[int], w: Sequence[int], y: Sequence[int], attrs: Attrs) -> Struct:
+    """mg_conv2d_rows_t of dense CHW tensors."""
+    layouts = (("x", _chw(x)), ("y", _chw(y)))
+    return Struct("mg_conv2d_rows_t", (("conv", _geometry(x, w, y, attrs)), *layouts))
+
+
+def _chw(dims: Sequence[int]) -> Struct:
+    _, _, height, width = dims
+    return Struct("mg_layout_t", (("channel", height * width), ("row", width), ("rows", height)))
+
+
+def depthwise_scratch(w: Sequence[int], y: Sequence[int], attrs: Attrs, rows: int) -> int:
+    """int16 elements that mg_depthwise_conv2d_rows_s8 works in for `rows` output rows: mg_depthwise_begin's cut."""
+    (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
+    span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
+    pitch = max(PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
+    columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
+    tile_rows = min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
+    sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)
+    return int(((tile_rows - 1) * s_h + span_h) * pitch + 2 * sum_rows * columns)
+
+
 def _zero_names(low: Lowering, attrs: Attrs, w_zero: Sequence[relax.Expr]) -> list[str]:
     return [low.name(zero, f"{attrs['layer']}.w_zero") for zero in w_zero]
 
@@ -143,12 +167,27 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     elif xs[2:] == ys[2:] == ws[2:] == (1, 1) and attrs["groups"] == 1:
         kernel = "mg_fully_connected_s8"
     elif attrs["groups"] == xs[1] and xs[1] > 1:
-        kernel = "mg_depthwise_conv2d_s8"
+        _lower_depthwise(low, var, call)
+        return
     out = low.activation(var, attrs)
     names = [low.name(x), low.name(w), *_zero_names(low, attrs, w_zero), low.name(b)]
     names.append(low.name(scale, f"{attrs['layer']}.scale"))
     args: tuple[Argument, ...] = (_geometry(xs, ws, ys, attrs), *(Ref(n) for n in names), Ref(out))
     low.call(kernel, attrs["layer"], "Conv", args, names, [out], work="forward", macs=_macs(ws, ys))
+
+
+def _lower_depthwise(low: Lowering, var: relax.Var, call: relax.Call) -> None:
+    x, w, b, scale = call.args
+    attrs, xs, ws, ys = attributes(call), shape(x), shape(w), shape(var)
+    layer, out = attrs["layer"], low.activation(var, attrs)
+    scratch = low.scratch(layer, depthwise_scratch(ws, ys, attrs, ys[2]))
+    weights = (("w", low.name(w)), ("bias", low.name(b)), ("scale", low.name(scale, f"{layer}.scale")))
+    struct = Struct("mg_weights_t", tuple((field, Ref(name)) for field, name in weights))
+    rows = Value(0), Value(ys[2])
+    args = (_rows_geometry(xs, ws, ys, attrs), *rows, Ref(low.name(x)), struct, Ref(scratch), Ref(out))
+    reads = [low.name(x), *(name for _, name in weights)]
+    macs = _macs(ws, ys)
+    low.call(DEPTHWISE, layer, "Conv", args, reads, [scratch, out], work="forward", macs=macs)
 
 
 def _channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:

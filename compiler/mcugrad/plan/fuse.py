@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct
 
-FIRST, SECOND, FUSED = "mg_conv2d_s8", "mg_depthwise_conv2d_s8", "mg_conv2d_depthwise_s8"
+FIRST, SECOND, FUSED = "mg_conv2d_s8", "mg_depthwise_conv2d_rows_s8", "mg_conv2d_depthwise_s8"
 
 
 def fuse_depthwise(program: Program) -> Program:
@@ -23,9 +23,9 @@ def fuse_depthwise(program: Program) -> Program:
     for call in program.calls:
         if calls and _fits(program, calls[-1], call, readers):
             first = calls.pop()
-            scratch = _scratch(program, first)
-            buffers[scratch.name] = scratch
-            calls.append(_fused(first, call, scratch.name))
+            plane = _plane(program, first)
+            buffers[plane.name] = plane
+            calls.append(_fused(first, call, plane.name))
         else:
             calls.append(call)
     return replace(program, buffers=buffers, calls=tuple(calls))
@@ -45,22 +45,25 @@ def _geometry(call: KernelCall) -> Struct:
     return geometry
 
 
-def _scratch(program: Program, first: KernelCall) -> Buffer:
+def _plane(program: Program, first: KernelCall) -> Buffer:
     between = program.buffers[first.writes[0]]
     _, _, height, width = between.shape
     return replace(between, name=f"{between.name}.plane", shape=(1, 1, height, width), kind=Kind.ACTIVATION)
 
 
-def _fused(first: KernelCall, second: KernelCall, scratch: str) -> KernelCall:
-    x, y = first.args[1], second.args[-1]
-    args: tuple[Argument, ...] = (_geometry(first), _geometry(second), x, _weights(first), _weights(second))
+def _fused(first: KernelCall, second: KernelCall, plane: str) -> KernelCall:
+    rows, _, _, _, weights, scratch, y = second.args
+    assert isinstance(rows, Struct)
+    geometry = dict(rows.fields)["conv"]
+    assert isinstance(geometry, Struct)
+    args: tuple[Argument, ...] = (_geometry(first), geometry, first.args[1], _weights(first), weights)
     return replace(
         second,
         kernel=FUSED,
         layer=f"{first.layer}+{second.layer}",
-        args=(*args, Ref(scratch), y),
-        reads=(*first.reads, *second.reads[1:], scratch),
-        writes=(scratch, *second.writes),
+        args=(*args, Ref(plane), scratch, y),
+        reads=(*first.reads, *second.reads[1:], plane),
+        writes=(plane, *second.writes),
         macs=first.macs + second.macs,
     )
 

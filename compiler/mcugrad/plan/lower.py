@@ -160,6 +160,10 @@ class Lowering:
         self._names[var] = self._add(buffer)
         return self._names[var]
 
+    def scratch(self, layer: str, elements: int) -> str:
+        """int16 scratch in the arena; the call that works in it reads and writes it."""
+        return self._add(Buffer(f"{layer}.scratch", "int16", (elements,), Kind.SCRATCH, layer))
+
     def vector(self, var: relax.Var, name: str) -> str:
         """A new float32 vector in the arena."""
         buffer = Buffer(name, "float32", shape(var), Kind.VECTOR, name.rsplit(".", 1)[0])

@@ -17,6 +17,7 @@ WORDS = {
     "mask": "saturation mask, 1 bit a value",
     "error": "error (gradient)",
     "vector": "float32 vector of the head or loss",
+    "scratch": "scratch of one call",
 }
 
 

@@ -1,0 +1,86 @@
+/* Bytes to int16, less a zero point: the contract is in mg_depthwise.h. Seven instructions for four elements, and some
+ * 15 more a row. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
+    .syntax unified
+    .thumb
+
+t       .req r0
+x       .req r1
+to      .req r2
+rows    .req r3
+columns .req r4
+x_skip  .req r5             /* bytes from the end of a row to the next */
+to_skip .req r6
+zero    .req r7             /* -zero in both halves */
+n       .req r8
+word    .req r9
+even    .req r10
+odd     .req r11
+eights  .req r12
+back    .req lr             /* elements that the last four of a row share with those before */
+
+/* Four bytes to four int16 (aligned to 2, so no strd). Flags stay. */
+.macro widen_four
+    ldr     word, [x], #4
+    sxtab16 even, zero, word            /* x0, x2 */
+    sxtab16 odd, zero, word, ror #8     /* x1, x3 */
+    pkhbt   word, even, odd, lsl #16
+    pkhtb   even, odd, even, asr #16
+    str     word, [to], #4
+    str     even, [to], #4
+.endm
+
+    .section .text.mg_widen_rows, "ax", %progbits
+    .balign 4
+    .global mg_widen_rows
+    .type mg_widen_rows, %function
+mg_widen_rows:
+    push    {r4-r11, lr}
+    ldm     t, {rows, columns, x_skip, to_skip, zero}
+    rsb     zero, zero, #0
+    pkhbt   zero, zero, zero, lsl #16
+    sub     x_skip, x_skip, columns
+    sub     to_skip, to_skip, columns
+    lsl     to_skip, to_skip, #1
+    and     back, columns, #3
+    rsb     back, back, #4
+    lsrs    eights, columns, #3
+    cmp     columns, #4
+    blt     6f
+1:  movs    n, eights
+    beq     3f
+2:  widen_four
+    widen_four
+    subs    n, n, #1
+    bne     2b
+3:  lsls    n, columns, #30             /* carry: four more; not zero: and then some */
+    bcc     4f
+    widen_four
+4:  beq     5f
+    sub     x, x, back
+    sub     to, to, back, lsl #1
+    widen_four
+5:  add     x, x, x_skip
+    add     to, to, to_skip
+    subs    rows, rows, #1
+    bne     1b
+    pop     {r4-r11, pc}
+
+6:  movs    n, columns                  /* one to three, or none */
+    beq     8f
+7:  ldrsb   word, [x], #1
+    add     word, word, zero
+    strh    word, [to], #2
+    subs    n, n, #1
+    bne     7b
+8:  add     x, x, x_skip
+    add     to, to, to_skip
+    subs    rows, rows, #1
+    bne     6b
+    pop     {r4-r11, pc}
+    .size mg_widen_rows, . - mg_widen_rows
+#endif
+
+#if defined(__ELF__) && defined(__linux__)
+    .section .note.GNU-stack, "", %progbits
+#endif

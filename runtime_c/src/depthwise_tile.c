@@ -1,0 +1,78 @@
+/* The tiles of a depthwise convolution; see mg_depthwise.h. */
+#include "mg_depthwise.h"
+
+static int32_t span_h(const mg_conv2d_t *g) { return (g->k_h - 1) * g->dilation_h + 1; }
+static int32_t span_w(const mg_conv2d_t *g) { return (g->k_w - 1) * g->dilation_w + 1; }
+static int32_t plane_rows(const mg_conv2d_t *g, int32_t rows) { return (rows - 1) * g->stride_h + span_h(g); }
+
+void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, int32_t count, int16_t *scratch) {
+    /* a window of four outputs fits, to an even column */
+    const int32_t pitch = mg_max_i32(MG_PLANE_PITCH, (3 * g->stride_w + span_w(g) + 1) & ~1);
+    const int32_t fitting = ((pitch - span_w(g)) / g->stride_w + 1) & ~3;
+    const int32_t rows = (MG_PLANE_ELEMENTS / pitch - span_h(g)) / g->stride_h + 1;
+    d->g = g;
+    d->tile_w = mg_min_i32(fitting, (g->out_w + 3) & ~3);
+    d->tile_rows = mg_min_i32(mg_max_i32(rows, 1), count);
+    d->sum_rows = mg_min_i32(mg_max_i32(MG_SUM_ELEMENTS / d->tile_w, 1), d->tile_rows);
+    d->plane = scratch;
+    d->sums = (int32_t *)(void *)(scratch + plane_rows(g, d->tile_rows) * pitch);
+    d->rows = 0;
+    d->widen = (mg_widen_t){.pitch = pitch, .zero = g->x_zero};
+    d->taps = (mg_depthwise_taps_t){.pitch = pitch, .row_step = g->stride_h * pitch, .k_h = g->k_h, .k_w = g->k_w};
+    d->taps.stride_w = g->stride_w, d->taps.dilation_h = g->dilation_h, d->taps.dilation_w = g->dilation_w;
+}
+
+/* The inside positions [begin, end) of `size` cells that begin at input position `first`. */
+static mg_range_t inside(int32_t first, int32_t cells, int32_t size) {
+    const int32_t begin = mg_max_i32(0, -first), end = mg_min_i32(cells, size - first);
+    return (mg_range_t){begin, mg_max_i32(begin, end)};
+}
+
+void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
+    const mg_conv2d_t *g = d->g;
+    if (d->rows > 0 && d->oy == oy && d->ox == ox) {
+        return; /* only the inside changes from channel to channel */
+    }
+    d->oy = oy, d->ox = ox;
+    d->rows = mg_min_i32(d->tile_rows, end - oy);
+    d->columns = mg_min_i32(d->tile_w, g->out_w - ox);
+    d->taps.quads = (d->columns + 3) >> 2;
+    const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left;
+    const int32_t rows = plane_rows(g, d->rows);
+    const mg_range_t y = inside(top, rows, g->in_h), x = inside(left, d->taps.pitch, g->in_w);
+    d->iy = top + y.begin, d->ix = left + x.begin;
+    d->inside_rows = x.end > x.begin ? y.end - y.begin : 0;
+    d->widen.columns = x.end - x.begin;
+    d->inside = d->plane + (y.begin * d->taps.pitch + x.begin);
+    memset(d->plane, 0, (size_t)(rows * d->taps.pitch) * sizeof *d->plane);
+}
+
+void mg_depthwise_widen(mg_depthwise_t *d, const mg_layout_t *layout, const int8_t *x) {
+    int16_t *to = d->inside;
+    d->widen.x_row = layout->row;
+    for (int32_t row = d->iy, left = d->inside_rows; left > 0;) {
+        const int32_t slot = row % layout->rows, n = mg_min_i32(left, layout->rows - slot);
+        d->widen.rows = n;
+        mg_widen_rows(&d->widen, x + (slot * layout->row + d->ix), to);
+        row += n, left -= n, to += n * d->taps.pitch;
+    }
+}
+
+void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, const mg_layout_t *layout, int8_t *y) {
+    const mg_conv2d_t *g = d->g;
+    const int32_t pitch = 4 * d->taps.quads;
+    mg_requantize_sums_t to = {1, d->columns, layout->row, g->y_zero, g->y_min, g->y_max};
+    const bool one_row = d->columns == pitch && layout->row == pitch; /* then several are one */
+    const int16_t *plane = d->plane;
+    d->taps.bias = *w->bias;
+    for (int32_t row = d->oy, left = d->rows; left > 0;) {
+        const int32_t slot = row % layout->rows;
+        const int32_t n = mg_min_i32(mg_min_i32(left, d->sum_rows), layout->rows - slot);
+        d->taps.rows = n;
+        mg_depthwise_sums(&d->taps, plane, w->w, d->sums);
+        to.rows = one_row ? 1 : n;
+        to.columns = one_row ? n * pitch : d->columns;
+        mg_requantize_sums(&to, d->sums, w->scale, y + (slot * layout->row + d->ox));
+        row += n, left -= n, plane += n * d->taps.row_step;
+    }
+}

@@ -1,0 +1,64 @@
+/* Depthwise convolutions tile by tile, forward and input gradient. Not a public header.
+ *
+ * A tile is at most `tile_w` columns by `tile_rows` rows of one channel's output. The input under it is widened once
+ * to int16, less the zero point and with zeros for padding (the plane); then every output is a sum of taps of the
+ * plane without a bound to check. Sums leave as int32, some rows at a time, for whoever quantises them.
+ * Scratch: plane, then sums, aligned to 4 bytes; its size does not grow with the image. */
+#ifndef MG_DEPTHWISE_H
+#define MG_DEPTHWISE_H
+
+#include "mg_internal.h"
+
+/* The pitch of a plane in elements: a constant wherever assembly reads it (`pitch` of depthwise_sums_armv7em.S). */
+enum { MG_PLANE_PITCH = 40, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
+
+/* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. */
+typedef struct {
+    int32_t rows, columns, x_row, pitch, zero;
+} mg_widen_t;
+void mg_widen_rows(const mg_widen_t *t, const int8_t *restrict x, int16_t *restrict plane);
+
+/* sums[r, i] = bias + sum_{ky,kx} w[ky, kx] * plane[r * stride_h + ky * dilation_h, i * stride_w + kx * dilation_w],
+ * `rows` rows of 4 * `quads` columns. plane and sums are aligned to 4 bytes. A row of the plane is readable to its pitch;
+ * int32 wraps. */
+typedef struct {
+    int32_t rows, quads, bias, pitch;
+    int32_t row_step; /* stride_h * pitch */
+    int32_t k_h, k_w, stride_w, dilation_h, dilation_w;
+} mg_depthwise_taps_t;
+void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
+                       int32_t *restrict sums);
+
+/* y[r * y_row + i] = requantize(sums[r, i]) as mg_conv2d_s8 does, `rows` x `columns`; a row of sums is `columns` rounded
+ * up to a multiple of four. */
+typedef struct {
+    int32_t rows, columns, y_row;
+    int32_t zero, min, max;
+} mg_requantize_sums_t;
+void mg_requantize_sums(const mg_requantize_sums_t *t, const int32_t *restrict sums, const float *scale,
+                        int8_t *restrict y);
+
+/* ---- tiles (depthwise_tile.c) -------------------------------------------------------------------------------- */
+
+typedef struct {
+    const mg_conv2d_t *g;
+    int16_t *plane;
+    int32_t *sums;
+    int32_t tile_rows, tile_w, sum_rows; /* of a whole tile; rows whose sums exist at a time */
+    int32_t oy, rows, ox, columns;       /* the outputs of the present tile; rows is 0 before the first */
+    int32_t iy, ix, inside_rows;         /* the input under it, without padding */
+    int16_t *inside;                     /* where that begins in the plane */
+    mg_widen_t widen;
+    mg_depthwise_taps_t taps;
+} mg_depthwise_t;
+
+/* Cuts `count` output rows into tiles. g outlives d. */
+void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, int32_t count, int16_t *scratch);
+/* The tile of rows [oy, min(oy + tile_rows, end)) from column ox on; clears the plane. */
+void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox);
+/* The plane of one channel at x, whose rows lie as `layout` says. */
+void mg_depthwise_widen(mg_depthwise_t *d, const mg_layout_t *layout, const int8_t *x);
+/* An output channel of the present tile: its sums, requantised, into the channel at y. w, bias, scale: this channel's. */
+void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, const mg_layout_t *layout, int8_t *y);
+
+#endif

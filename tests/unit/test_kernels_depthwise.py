@@ -1,0 +1,54 @@
+"""Depthwise convolutions by output rows, over any layout: against numpy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
+from kernel_layouts import LAYOUTS, memory, scratch_of_depthwise
+from kernel_library import Conv2dRows, Kernels, Weights, address
+
+KINDS = st.sampled_from(LAYOUTS)
+
+
+@st.composite
+def depthwise(draw: st.DrawFn) -> Conv:
+    """Some are as wide or as high as several tiles, some have the kernels that assembly knows."""
+    conv = replace(draw(convs()), group_in=1)
+    if draw(st.booleans()):
+        k, s = draw(st.sampled_from([3, 5, 7])), draw(st.sampled_from([1, 2]))
+        pads = draw(st.tuples(*[st.integers(0, k - 1)] * 4))
+        size = (conv.size[0] + 6, conv.size[1] + 6)
+        conv = replace(conv, kernel=(k, k), stride=(s, s), dilation=(1, 1), size=size, pads=pads)
+    wide, high = draw(st.sampled_from([(0, 0), (0, 0), (70, 0), (0, 60)]))
+    return replace(conv, size=(conv.size[0] + high, conv.size[1] + wide))
+
+
+@given(depthwise(), SEEDS, KINDS, KINDS, st.data())
+@FEW
+def test_rows(kernels: Kernels, conv: Conv, seed: int, x_kind: str, y_kind: str, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    bias = rng.integers(-(reach := rng.choice([100, 2**31])), reach, conv.out_c).astype(np.int32)
+    scale = (10.0 ** rng.uniform(-4, -1, conv.out_c)).astype(F32)
+    x, w = int8s(rng, conv.in_c, *conv.size), int8s(rng, *conv.weight)
+    height = conv.out[0]
+    first = data.draw(st.integers(0, height - 1))
+    count = data.draw(st.integers(1, height - first))
+    # a ring holds what the rows asked for read, and no more
+    top = first * conv.stride[0] - conv.pads[0]
+    bottom = top + (count - 1) * conv.stride[0] + conv.dilation[0] * (conv.kernel[0] - 1)
+    seen = range(min(max(top, 0), conv.size[0] - 1), min(max(bottom, 0), conv.size[0] - 1) + 1)
+    source = memory(x_kind, x.shape, len(seen))
+    source.put(x, seen if "ring" in x_kind else range(conv.size[0]))
+    shape, rows = (conv.out_c, *conv.out), range(first, first + count)
+    target, expected = memory(y_kind, shape, count), memory(y_kind, shape, count)
+    geometry = Conv2dRows(conv.struct(), source.layout, target.layout)
+    weights = Weights(address(w), address(bias), address(scale))
+    scratch = scratch_of_depthwise(conv, count)
+    kernels("depthwise_conv2d_rows_s8", geometry, first, count, source.data, weights, scratch, target.data)
+    expected.put(requantized(conv.accumulate(x, w, bias), scale[:, None, None], conv.zeros[1], conv.limits), rows)
+    np.testing.assert_array_equal(target.data, expected.data)  # nothing outside was written, either
