@@ -15,7 +15,7 @@ from graphs import imported, residual_2d
 from mcugrad.emit.project import emit_project
 from mcugrad.graph import Model
 from mcugrad.pipeline import Loss, compile_model
-from mcugrad.scheme import Bias, ErrorDtype, Scheme
+from mcugrad.scheme import Bias, Channels, ErrorDtype, Rounding, Scheme
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build
 
@@ -29,7 +29,7 @@ KERNELS = {  # what only training needs
     "schedule": r"mg_learning_rate",
     "cross entropy": r"mg_(softmax_cross_entropy|exp|log)_f32",
     "mse": r"mg_mse_f32",
-    "head update": r"mg_dense_update_f32",
+    "head update": r"mg_dense_update_(\w+_)?f32",
     "head dgrad": r"mg_dense_dgrad_f32",
     "pool dgrad": r"mg_avg_pool2d_dgrad",
     "dgrad": r"mg_(leaky_relu|max_pool2d|slice)_dgrad|mg_conv2d_dgrad_\w+",
@@ -39,9 +39,11 @@ KERNELS = {  # what only training needs
     "scales": r"mg_scale_\w+|mg_absmax_f32|mg_pow2ceil_f32",
     "masks": r"mg_mask_bits",
     "random": r"mg_random_\w+",
-    "int8 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_s8",
-    "int16 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_s16",
-    "float32 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_f32",
+    "int8 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_(\w+_)?s8",
+    "int16 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_(\w+_)?s16",
+    "float32 errors": r"mg_(conv2d_dgrad|conv2d_update_weight|update_bias)_(\w+_)?f32",
+    "residual": r"mg_(conv2d_update_weight|update_bias)_residual_\w+",
+    "accumulation": r"mg_(conv2d_update_weight|update_bias|dense_update)_accumulate_\w+",
 }
 HEAD_ONLY = {"schedule", "cross entropy", "head update"}
 UPDATES = {"random", "int8 errors", "error store", "scales"}
@@ -50,8 +52,9 @@ BACK_TO_STEM = BACK_TO_LAST | {"dgrad"}
 ALL = BACK_TO_STEM | {"head update", "weight update", "bias update"}
 
 
-def _everything(errors: ErrorDtype) -> Scheme:
-    return Scheme(errors=errors, bias=Bias(last=99), weight=dict.fromkeys(LAYERS, 1.0))
+def _everything(errors: ErrorDtype = "int8", rounding: Rounding = "stochastic", accumulate: int = 1) -> Scheme:
+    weight: dict[str, float | Channels] = dict.fromkeys(LAYERS, 1.0)
+    return Scheme(errors=errors, rounding=rounding, accumulate=accumulate, bias=Bias(last=99), weight=weight)
 
 
 CASES: dict[str, tuple[str | Scheme, set[str], set[str]]] = {  # scheme, kernels that it needs, tensors that it trains
@@ -68,6 +71,8 @@ CASES: dict[str, tuple[str | Scheme, set[str], set[str]]] = {  # scheme, kernels
         ALL - {"int8 errors", "scales"} | {"float32 errors"},
         WEIGHTS | BIASES | HEAD,
     ),
+    "all, residual": (_everything(rounding="residual"), ALL - {"random"} | {"residual"}, WEIGHTS | BIASES | HEAD),
+    "all, accumulated": (_everything(accumulate=2), ALL | {"accumulation"}, WEIGHTS | BIASES | HEAD),
 }
 
 

@@ -25,7 +25,7 @@ STEPS = 12
 
 
 def _scheme(model: Model, rng: np.random.Generator) -> Scheme:
-    """Whole weights, shares of the inputs and lists of channels; some biases; any error type."""
+    """Whole weights, shares of the inputs and lists of channels; some biases; any error type; any way to round."""
     weight: dict[str, float | Channels] = {}
     for p in model.parameters:
         if p.role is not Role.WEIGHT or p.head or rng.random() < 0.2:
@@ -35,7 +35,9 @@ def _scheme(model: Model, rng: np.random.Generator) -> Scheme:
         choices: list[float | Channels] = [1.0, float(rng.uniform(0.1, 1)), some]
         weight[p.layer] = choices[rng.integers(3)]
     errors = ["int8", "int8", "int16", "float32"][rng.integers(4)]
-    return Scheme.model_validate({"errors": errors, "bias": Bias(last=int(rng.integers(9))), "weight": weight})
+    bias = Bias(last=int(rng.integers(9)))
+    update = {"rounding": ["stochastic", "residual"][rng.integers(2)], "accumulate": int(rng.integers(1, 4))}
+    return Scheme.model_validate({"errors": errors, "bias": bias, "weight": weight, **update})
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -60,4 +62,5 @@ def test_random_networks_train_bit_for_bit(net: onnx.ModelProto, loss: str, floa
             state = host.state()
             expected = {n: v for n, v in relax.parameters.items() if n in state}
             expected |= zip((n for n in state if n.endswith(".ratio")), relax.ratios.values(), strict=True)
+            expected |= relax.rests
             assert {n: v.tobytes() for n, v in state.items()} == {n: expected[n].tobytes() for n in state}

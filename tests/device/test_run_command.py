@@ -67,7 +67,8 @@ def test_saving_elsewhere(terminal: Terminal, data: Path) -> None:
 
 def test_saved_tensors_have_the_channels_of_the_onnx_file(terminal: Terminal, data: Path) -> None:
     """On the device the listed channels are the first ones; who reads what was learned does not see that."""
-    (terminal.folder / "s.toml").write_text("[weight]\nstem = { outputs = [3, 1] }\n", encoding="utf-8")
+    scheme = 'rounding = "residual"\n[weight]\nstem = { outputs = [3, 1] }\n'
+    (terminal.folder / "s.toml").write_text(scheme, encoding="utf-8")
     out = _compiled(terminal, data, "--train", "s.toml")
     factory = import_file(terminal.folder / "model.onnx", Options("host", data), head="float32")
     still, moved, on_core = (
@@ -80,6 +81,7 @@ def test_saved_tensors_have_the_channels_of_the_onnx_file(terminal: Terminal, da
     assert changed.tolist() == [False, True, False, True]
     assert (rows["stem.weight"]["channel_order"], "channel_order" in rows["head.bias"]) == ({"0": [1, 3, 0, 2]}, False)
     assert rows["head.weight"]["channel_order"] == {"1": [1, 3, 0, 2]}
+    assert rows["stem.weight.residual"]["channel_order"] == {"0": [1, 3]}  # what trains has a rest
     assert on_core["state"].tobytes() == moved["state"].tobytes()
     start = rows["stem.weight"]["offset"]
     on_device = still["state"][start : start + still["stem.weight"].size].view(np.int8).reshape(4, -1)

@@ -3,7 +3,7 @@ predicted, and what was not chosen is not there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from frontend_graphs import Builder
 from graphs import samples
+from host_model import HostModel
 from mcugrad.pipeline import Compiled, Options, compile_file
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
@@ -31,11 +32,10 @@ head = "{head}"
 rounding = "{rounding}"
 accumulate = {accumulate}
 bias.last = 9
-[weight]
-first = 1.0
-depthwise = {{ outputs = [0, 3, 4] }}
-last = {{ inputs = [1, 4], outputs = [2, 0, 5] }}
+weight = {weight}
 """
+SOME = "{ first = 1.0, depthwise = { outputs = [0, 3, 4] }, last = { inputs = [1, 4], outputs = [2, 0, 5] } }"
+WHOLE = "{ first = 1.0, depthwise = 1.0, last = 1.0 }"
 
 
 def network() -> onnx.ModelProto:
@@ -57,7 +57,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _compile(source: Path, folder: Path, **choices: Any) -> tuple[Path, Compiled]:
-    defaults = {"errors": "int8", "head": "float32", "rounding": "stochastic", "accumulate": 1}
+    defaults = {"errors": "int8", "head": "float32", "rounding": "stochastic", "accumulate": 1, "weight": SOME}
     scheme = folder / "scheme.toml"
     scheme.write_text(SCHEME.format(**{**defaults, **choices}), encoding="utf-8")
     options = Options("mps2-an386", source.with_name("calibration.npz"), str(scheme))
@@ -118,6 +118,68 @@ def test_relax_host_and_core_hold_the_same_bytes(
     predicted = read_manifest(folder)["predicted"]
     assert core.sizes.static == predicted["sram"]["static"]
     assert core.sizes.flash <= predicted["flash"]["total"] <= 1.1 * core.sizes.flash
+
+
+def test_a_run_may_stop_between_two_applications(source: Path, tmp_path: Path) -> None:
+    """What waits is state: 4 steps and then 9 are 13."""
+    folder, compiled = _compile(source, tmp_path, accumulate=3)
+    firmware, records = build(folder, load_board("host"), optimize="-O1"), _records(compiled)
+    whole = Session(Mode.STEPS, CLASSES, records, steps=STEPS, learning_rate=RATE, seed=SEED)
+    first = run_session(firmware, replace(whole, steps=4, planned_steps=STEPS))
+    rest = run_session(firmware, replace(whole, steps=STEPS - 4, first_step=4, state=first.state))
+    assert any(v.any() for n, v in _tensors(folder, first.state).items() if n.endswith(".pending"))
+    assert rest.state == run_session(firmware, whole).state
+
+
+@pytest.mark.parametrize("errors", ["int8", "float32"])
+def test_accumulated_samples_move_by_their_mean(source: Path, tmp_path: Path, errors: str) -> None:
+    """Against a residual of the same samples, each at the factory's weights: both have 1/256 quantum."""
+    k, hosts = 4, []
+    for name, choices in (("summed", {"accumulate": 4}), ("single", {"rounding": "residual"})):
+        (tmp_path / name).mkdir()
+        _, compiled = _compile(source, tmp_path / name, errors=errors, weight=WHOLE, **choices)
+        hosts.append(HostModel(compiled, tmp_path / name))
+        hosts[-1].init()
+        hosts[-1].plan(RATE, SEED)
+    summed, single = hosts
+    records, start, factory = _records(compiled), summed.state(), single.save()
+    asked: list[dict[str, Array]] = []
+    for i in range(k):
+        label = np.array([records.y[i]], np.int32)
+        assert all((summed.state()[p.name] == start[p.name]).all() for p in compiled.model.parameters)
+        single.train_step(records.x[i], label)
+        summed.train_step(records.x[i], label)
+        asked.append(_moved(single, start))
+        _restore_but_ratios(single, factory)
+    for name, found in _moved(summed, start).items():
+        mean = np.mean([step[name] for step in asked], axis=0)
+        bound = 1e-6 if name.startswith("head") else (k + 0.5) / 256
+        room = np.abs(start[name].astype(np.float64)) + np.max([np.abs(step[name]) for step in asked], axis=0)
+        free = (room < 126) | (start[name].dtype != np.int8)
+        assert free.mean() > 0.7, "one weight a channel is at the limit, of four in the depthwise layer"
+        np.testing.assert_array_less(np.abs(found - mean)[free], bound + 1e-9, err_msg=name)
+        assert np.abs(mean).max() > 4 * bound, f"{name} hardly moves"
+
+
+def _moved(host: HostModel, start: dict[str, Array]) -> dict[str, Array]:
+    """By how much every parameter has moved, in quanta, with what it keeps beside it."""
+    state, moved = host.state(), {}
+    for name in (p.name for p in host.model.parameters if p.name in state):
+        moved[name] = state[name].astype(np.float64) - start[name]
+        kept = next((state[f"{name}.{r}"] for r in ("residual", "pending") if f"{name}.{r}" in state), None)
+        if kept is not None and kept.dtype != np.float32:  # the classifier's sum is gone once it is applied
+            moved[name] += kept / 256
+    return moved
+
+
+def _restore_but_ratios(host: HostModel, saved: bytes) -> None:
+    """The state as it was, but for what predicts the scales of errors."""
+    state = bytearray(host.save())
+    for field in host.layout.fields:
+        if not field.buffer.name.endswith(".ratio"):
+            end = field.offset + field.buffer.nbytes
+            state[field.offset : end] = saved[field.offset : end]
+    host.restore(bytes(state))
 
 
 def test_with_accumulation_the_rounding_changes_nothing(source: Path, tmp_path: Path) -> None:

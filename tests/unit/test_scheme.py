@@ -39,10 +39,12 @@ def test_presets(model: Model) -> None:
 def test_the_file_of_the_design(tmp_path: Path, model: Model) -> None:
     scheme = _load(
         tmp_path,
-        'head = true\nerrors = "int16"\n[bias]\nlast = 3\nlayers = ["stem"]\n[weight]\n'
+        'head = true\nerrors = "int16"\nrounding = "residual"\naccumulate = 7\n'
+        '[bias]\nlast = 3\nlayers = ["stem"]\n[weight]\n'
         '"dilated" = 0.25\n"last" = { inputs = [5, 3], outputs = [0, 11] }\n"wide" = { outputs = [1] }\npoint = 1\n',
     )
     selection = resolve(scheme, model)
+    assert (selection.rounding, selection.accumulate) == ("residual", 7)
     biases = {"point.bias", "wide.bias", "last.bias", "stem.bias"}
     assert set(selection.names) == biases | {
         f"{n}.weight" for n in ("dilated", "last", "wide", "point", "head")
@@ -74,6 +76,11 @@ def test_more_biases_than_there_are_is_all_of_them(tmp_path: Path, model: Model)
     [
         ("head = ", "not valid TOML"),
         ("heads = true", "'heads': Extra inputs"),
+        ('rounding = "nearest"', "'rounding': Input should be 'stochastic' or 'residual'"),
+        ("accumulate = 0", "'accumulate': .*greater than or equal to 1"),
+        ("accumulate = 4097", "'accumulate': .*less than or equal to 4096"),
+        ("accumulate = 2.0", "'accumulate': .*valid integer"),
+        ("accumulate = true", "'accumulate': .*valid integer"),
         ('errors = "int4"', "'errors': Input should be 'int8', 'int16' or 'float32'"),
         ("[bias]\nlast = -1", "'bias.last': .*greater than or equal to 0"),
         ("[bias]\nfirst = 1", "'bias.first': Extra inputs"),
