@@ -159,7 +159,7 @@ def test_cpp_can_include_the_header(folder: Path, compiler: str) -> None:
 
 
 def test_both_build_files_name_every_source_and_no_other(original: Path) -> None:
-    sources = {path.name for path in original.glob("*.c")}
+    sources = {path.name for pattern in ("*.c", "*.S") for path in original.glob(pattern)}
     cmake = (original / "CMakeLists.txt").read_text(encoding="utf-8")
     library = re.search(r"add_library\(my_model STATIC\n(.*?)\)", cmake, re.DOTALL)
     assert library is not None
