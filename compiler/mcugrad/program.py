@@ -49,6 +49,7 @@ class Buffer:
     zero_point: int | None = None
     value: npt.NDArray[np.generic] | None = field(default=None, compare=False, repr=False)
     rows_first: bool = False  # HCW: row by row of all channels, in place of channel by channel
+    in_pairs: bool = False  # weights of two output channels side by side (mg_conv2d_rows_s8), aligned to a word
 
     @property
     def elements(self) -> int:
@@ -241,6 +242,11 @@ class Program:
     def root(self, name: str) -> str:
         """The buffer whose bytes `name` really is."""
         return root_of(self.views, name)
+
+    def is_constant(self, struct: Struct) -> bool:
+        """Whether a descriptor points to nothing but constants, so that it can be one."""
+        homes = (self.buffers[self.root(v.buffer)].kind for v in struct.values() if isinstance(v, Ref))
+        return all(kind is Kind.CONST for kind in homes)
 
     def phase(self, phase: str) -> Iterator[KernelCall]:
         return (c for c in self.calls if c.phase == phase)

@@ -112,14 +112,14 @@ def test_a_zero_point_in_the_middle_is_none() -> None:
     """uint8 weights around 128 are symmetric int8: the same kernel, the same arguments."""
     q = _bytes(6, 4)
     signed = (q.astype(int) - 128).astype(np.int8)
-    assert _kernels(_layer(q, 128)) == _kernels(_layer(signed, 0)) == ["mg_fully_connected_s8", "mg_dequantize_s8"]
+    assert _kernels(_layer(q, 128)) == _kernels(_layer(signed, 0)) == ["mg_fully_connected_pairs_s8", "mg_dequantize_s8"]
     assert _kernels(_layer(q, 127))[0] == "mg_conv2d_asymmetric_s8"
 
 
 def test_sums_that_could_overflow_are_refused() -> None:
     """Sooner than for symmetric weights: a term is up to 255 * 255."""
     assert _kernels(_layer(_bytes(33025, 1), 5))[0] == "mg_conv2d_asymmetric_s8"
-    assert _kernels(_layer(_bytes(33026, 1), 128))[0] == "mg_fully_connected_s8"
+    assert _kernels(_layer(_bytes(33026, 1), 128))[0] == "mg_fully_connected_pairs_s8"
     with pytest.raises(McugradError, match="'head': one output sums 33026 products, .* up to 33025"):
         _kernels(_layer(_bytes(33026, 1), 5))
 

@@ -179,7 +179,7 @@ class Printer:
 
     def _descriptor(self, struct: Struct) -> str:
         text = self._field(struct)
-        if any(isinstance(v, Ref) and not self._is_constant(v) for v in struct.values()):
+        if not self.program.is_constant(struct):
             return f"({struct.type}){text}"
         return self._constant_descriptor(struct.type, "", text)
 
@@ -193,9 +193,6 @@ class Printer:
             stem = kind.removeprefix("mg_").removesuffix("_t")
             self.descriptors[key] = f"{stem}_{len(self.descriptors)}"
         return self.descriptors[key]
-
-    def _is_constant(self, ref: Ref) -> bool:
-        return self.program.buffers[self.program.root(ref.buffer)].kind is Kind.CONST
 
     def _field(self, value: Field) -> str:
         match value:

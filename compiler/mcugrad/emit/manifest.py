@@ -131,6 +131,8 @@ def _tensors(program: Program) -> list[dict[str, Any]]:
             "shape": list(buffer.shape),
         }
         row |= {"bytes": buffer.nbytes, "layer": buffer.layer, **_grid(buffer)}
+        if buffer.in_pairs:
+            row["layout"] = "pairs"
         if root in program.offsets:
             row |= {"offset": program.offsets[root], "lifetime": list(spans[root])}
         if root != name:

@@ -172,6 +172,7 @@ def _constant(buffer: Buffer, identifier: str) -> dict[str, Any]:
         "name": buffer.name,
         "ctype": C_TYPES[buffer.dtype],
         "elements": buffer.elements,
+        "in_pairs": buffer.in_pairs,
         "shape": list(buffer.shape),
         "lines": table(buffer.value),
     }

@@ -61,6 +61,7 @@ def _call(program: Program, call: KernelCall) -> int:
     plain = [a for a in call.args if not isinstance(a, Store)]
     size = _CALL + _ARGUMENT * len(plain) + _ON_STACK * max(0, len(call.args) - 4)
     size += sum(_ARGUMENT for a in plain if isinstance(a, Rate))  # two factors and their product
+    size += sum(_STORE_FIELD * a.words for a in plain if isinstance(a, Struct) and not program.is_constant(a))
     store = call.store
     if store is None:
         return size

@@ -1,0 +1,86 @@
+"""Program -> Program in which dense convolutions read their weights in pairs and multiply panels (mg_conv2d_rows_s8).
+
+A panel is four output positions, expanded to int16 once for all output channels: scratch that lives for one call.
+Weights in pairs cost nothing but an order in flash, which every reader must know: `packed_weights` says whose it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
+
+CONVOLUTION, ONE_POSITION = "mg_conv2d_s8", "mg_fully_connected_s8"
+POSITIONS = {CONVOLUTION: 4, ONE_POSITION: 1}
+
+
+def use_panels(program: Program) -> Program:
+    """Pack the weights that can be, and give their readers scratch and the kernels that expect pairs."""
+    packed, buffers, calls = packed_weights(program), dict(program.buffers), []
+    for name in packed:
+        buffers[name] = _in_pairs(buffers[name])
+    for call in program.calls:
+        if not _is_dense(call) or call.reads[1] not in packed:
+            calls.append(call)
+            continue
+        taps = buffers[call.reads[1]].shape[1]
+        shape = (POSITIONS[call.kernel] * taps,)
+        scratch = Buffer(f"{call.writes[0]}.panel", "int16", shape, Kind.SCRATCH, call.layer)
+        buffers[scratch.name] = scratch
+        calls.append(_with_panel(program, call, scratch.name))
+    return replace(program, buffers=buffers, calls=tuple(calls))
+
+
+def packed_weights(program: Program) -> set[str]:
+    """The weights that lie in pairs: constants that only the forward of dense convolutions reads. (The gradient and
+    update kernels, and the convolution fused with a depthwise one, want OIHW.)"""
+    dense = {c.reads[1] for c in program.calls if _is_dense(c)}
+    others = {n for c in program.calls for n in (*c.reads, *c.writes) if not (_is_dense(c) and n == c.reads[1])}
+    return {n for n in dense - others if program.buffers[n].kind is Kind.CONST}
+
+
+def in_pairs(w: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """OIHW weights as (out_c / 2, K, 2), K = in_c * k_h * k_w; out_c and K rounded up to even with zeros."""
+    flat = w.reshape(w.shape[0], -1)
+    padded = np.pad(flat, [(0, n % 2) for n in flat.shape])
+    return np.ascontiguousarray(padded.reshape(-1, 2, padded.shape[1]).transpose(0, 2, 1))
+
+
+def _in_pairs(weight: Buffer) -> Buffer:
+    assert weight.value is not None, weight.name
+    value = in_pairs(weight.value)
+    return replace(weight, shape=value.shape, value=value, in_pairs=True)
+
+
+def _is_dense(call: KernelCall) -> bool:
+    if call.kernel not in POSITIONS:
+        return False
+    geometry = call.args[0]
+    assert isinstance(geometry, Struct)
+    return dict(geometry.fields)["groups"] == 1
+
+
+def _with_panel(program: Program, call: KernelCall, scratch: str) -> KernelCall:
+    geometry, x, w, bias, scale, y = call.args
+    assert isinstance(geometry, Struct)
+    assert all(isinstance(a, Ref) for a in (w, bias, scale))
+    weights = Struct("mg_weights_t", (("w", w), ("bias", bias), ("scale", scale)))  # type: ignore[arg-type]
+    args: tuple[Argument, ...] = (geometry, x, weights, Ref(scratch), y)
+    kernel = "mg_fully_connected_pairs_s8"
+    if call.kernel == CONVOLUTION:
+        source, target = (program.buffers[n] for n in (call.reads[0], call.writes[0]))
+        fields = ("conv", geometry), ("x", layout(source)), ("y", layout(target))
+        args = (Struct("mg_conv2d_rows_t", fields), Value(0), Value(target.shape[2]), x, weights, Ref(scratch), y)
+        kernel = "mg_conv2d_rows_s8"
+    return replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch))
+
+
+def layout(buffer: Buffer) -> Struct:
+    """mg_layout_t of a whole tensor (1, channels, height, width)."""
+    _, channels, height, width = buffer.shape
+    channel, row = (width, channels * width) if buffer.rows_first else (height * width, width)
+    return Struct("mg_layout_t", (("channel", channel), ("row", row), ("rows", height)))
