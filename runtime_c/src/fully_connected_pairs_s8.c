@@ -6,10 +6,10 @@ void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x,
     const int32_t taps = (g->in_c + 1) / 2;
     const mg_product_t layer = {*w, g->out_c / 2, taps, 1, g->y_zero, g->y_min, g->y_max};
     scratch[2 * taps - 1] = 0;
-    for (int32_t i = 0; i < g->in_c; i++) {
-        scratch[i] = (int16_t)(x[i] - g->x_zero);
+    mg_expand_s8(x, g->in_c, g->x_zero, scratch);
+    if (layer.channel_pairs > 0) {
+        mg_position_product_s8(&layer, scratch, y);
     }
-    mg_position_product_s8(&layer, scratch, y);
     if (g->out_c % 2 != 0) { /* a lone last channel, by way of a buffer */
         const int32_t last = g->out_c - 1;
         const int32_t bias[2] = {w->bias[last], 0};

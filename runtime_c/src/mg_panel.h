@@ -12,7 +12,7 @@
 /* What all panels of a layer have in common; the assembly knows the offsets of its fields. */
 typedef struct {
     mg_weights_t w;              /* in pairs */
-    int32_t channel_pairs, taps; /* taps: in pairs, Kp / 2 */
+    int32_t channel_pairs, taps; /* at least 1 each; taps: in pairs, Kp / 2 */
     int32_t y_channel;           /* from an output channel to the next */
     int32_t y_zero, y_min, y_max;
 } mg_product_t;
@@ -22,6 +22,9 @@ void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, i
 
 /* The same for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less the zero point. */
 void mg_position_product_s8(const mg_product_t *p, const int16_t *restrict x, int8_t *restrict y);
+
+/* y[i] = x[i] - x_zero, n elements; y is aligned to 4 bytes. */
+void mg_expand_s8(const int8_t *restrict x, int32_t n, int32_t x_zero, int16_t *restrict y);
 
 /* The panel of four positions beside each other, x to x + 3, in each of `channels` planes `stride` apart. */
 void mg_panel_pointwise_s8(const int8_t *restrict x, int32_t channels, int32_t stride, int32_t x_zero,

@@ -4,7 +4,7 @@
 #if !MG_ARMV7EM
 
 /* Sums of two channels (rows of acc) at four positions. */
-MG_HOT void channel_pair(const int16_t *restrict x, const int8_t *restrict w, int32_t taps, int32_t acc[2][4]) {
+MG_HOT void panel_pair(const int16_t *restrict x, const int8_t *restrict w, int32_t taps, int32_t acc[2][4]) {
     for (int32_t position = 0; position < 4; position++, x += 2) {
         const int16_t *at = x;
         const int8_t *tap = w;
@@ -22,7 +22,7 @@ void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, i
     const int8_t *w = p->w.w;
     for (int32_t oc = 0; oc < 2 * p->channel_pairs; oc += 2, w += 4 * p->taps) {
         int32_t acc[2][4];
-        channel_pair(panel, w, p->taps, acc);
+        panel_pair(panel, w, p->taps, acc);
         for (int32_t c = 0; c < 2; c++, y += p->y_channel) {
             const uint32_t bias = (uint32_t)p->w.bias[oc + c];
             for (int32_t position = 0; position < 4; position++) {

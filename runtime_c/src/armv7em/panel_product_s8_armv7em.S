@@ -1,0 +1,161 @@
+/* mg_panel_product_s8 for cores with the DSP extension: two output channels by four positions at a time.
+ *
+ * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panel, int8_t *y); mg_panel.h has the contract.
+ *
+ * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
+ * channel, four words of the panel meet both. A pair of channels takes 72 more, 55 of them to requantise eight outputs,
+ * and 3 a round of the loop. The first pair of taps is peeled off, so that its sums start from the bias without a move;
+ * the loop over the others is unrolled eight times and entered where the first round has as many steps as are left over.
+ */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
+#include "requantize_armv7em.inc"
+        .syntax unified
+        .thumb
+
+@ Stack frame. Neighbours are loaded and stored two at a time.
+        .equ    BIAS, 0         @ of the next pair of channels
+        .equ    SCALE, 4
+        .equ    Y, 8
+        .equ    Y_CHANNEL, 12
+        .equ    ZERO, 16        @ y_zero + 128 in both halves
+        .equ    NARROW, 20      @ not 0 where the grid is narrower than int8
+        .equ    LOW, 24         @ see CLAMP4
+        .equ    HIGH, 28
+        .equ    PANEL, 32
+        .equ    PANEL_END, 36
+        .equ    WEIGHTS_END, 40
+        .equ    ENTRY, 44       @ into the unrolled loop
+        .equ    FRAME, 48
+
+        .equ    UNROLL, 8
+        .equ    STEP_BYTES, 52
+
+panel   .req    r0              @ what to read next
+weight  .req    r1
+x0      .req    r2              @ two taps at a position
+x1      .req    r3
+even0   .req    r4              @ sums of the even channel at positions 0 to 3
+even1   .req    r5
+even2   .req    r6
+even3   .req    r7
+odd0    .req    r8              @ of the odd one
+odd1    .req    r9
+odd2    .req    r10
+odd3    .req    r11
+w_even  .req    r12             @ two taps of the even channel
+w_odd   .req    lr
+
+@ One pair of taps, added to s (even channel) and t; even3 and odd3 come last, so that they may be s and t.
+.macro STEP s0, s1, s2, t0, t1, t2
+        ldr     w_odd, [weight], #4
+        ldrd    x0, x1, [panel], #8
+        sxtb16  w_even, w_odd
+        sxtb16  w_odd, w_odd, ror #8
+        smlad   even0, w_even, x0, \s0
+        smlad   odd0, w_odd, x0, \t0
+        smlad   even1, w_even, x1, \s1
+        smlad   odd1, w_odd, x1, \t1
+        ldrd    x0, x1, [panel], #8
+        smlad   even2, w_even, x0, \s2
+        smlad   odd2, w_odd, x0, \t2
+        smlad   even3, w_even, x1, even3
+        smlad   odd3, w_odd, x1, odd3
+.endm
+
+        .section .text.mg_panel_product_s8, "ax", %progbits
+        .balign 4
+        .global mg_panel_product_s8
+        .type   mg_panel_product_s8, %function
+        .thumb_func
+mg_panel_product_s8:
+        push    {r4-r11, lr}
+        sub     sp, sp, #FRAME
+        ldrd    r4, r5, [r0, #PRODUCT_BIAS]
+        strd    r4, r5, [sp, #BIAS]
+        ldr     r6, [r0, #PRODUCT_Y_CHANNEL]
+        strd    r2, r6, [sp, #Y]
+        ldrd    r7, r8, [r0, #PRODUCT_Y_ZERO]   @ and y_min
+        ldr     r9, [r0, #PRODUCT_Y_MAX]
+        add     r7, r7, #128
+        pkhbt   r7, r7, r7, lsl #16
+        add     r8, r8, #128
+        rsb     r9, r9, #127
+        orr     r11, r8, r9
+        strd    r7, r11, [sp, #ZERO]
+        mov     r10, #0x01010101
+        mul     r8, r8, r10
+        mul     r9, r9, r10
+        strd    r8, r9, [sp, #LOW]
+        ldrd    r4, r5, [r0, #PRODUCT_PAIRS]    @ and PRODUCT_TAPS
+        add     r6, r1, r5, lsl #4
+        strd    r1, r6, [sp, #PANEL]
+        ldr     weight, [r0, #PRODUCT_W]
+        mul     r4, r4, r5
+        add     r4, weight, r4, lsl #2
+        subs    r5, r5, #1                      @ steps in the loop
+        rsb     r6, r5, #0
+        and     r6, r6, #UNROLL - 1             @ steps that its first round skips
+        it      eq
+        moveq   r6, #UNROLL
+        mov     r7, #STEP_BYTES
+        adr.w   r8, .Lround
+        mla     r6, r6, r7, r8
+        orr     r6, r6, #1
+        strd    r4, r6, [sp, #WEIGHTS_END]      @ and ENTRY
+
+.Lpair:
+        ldrd    w_even, w_odd, [sp, #BIAS]
+        ldrd    even3, odd3, [w_even], #8
+        vldmia  w_odd!, {s0, s1}
+        strd    w_even, w_odd, [sp, #BIAS]
+        ldr     panel, [sp, #PANEL]
+        STEP    even3, even3, even3, odd3, odd3, odd3
+        ldr     pc, [sp, #ENTRY]
+        .balign 4
+.Lround:
+        .rept   UNROLL
+        STEP    even0, even1, even2, odd0, odd1, odd2
+        .endr
+        ldr     x0, [sp, #PANEL_END]
+        cmp     panel, x0
+        bne     .Lround
+
+        vmov    s8, s9, even0, even1
+        vmov    s10, s11, even2, even3
+        vmov    s12, s13, odd0, odd1
+        vmov    s14, s15, odd2, odd3
+        ROUND4  s8, s9, s10, s11, s0
+        ROUND4  s12, s13, s14, s15, s1
+        vmov    even0, even1, s8, s9
+        vmov    even2, even3, s10, s11
+        vmov    odd0, odd1, s12, s13
+        vmov    odd2, odd3, s14, s15
+        ldrd    x0, x1, [sp, #ZERO]
+        PACK4   even0, even1, even2, even3, x0
+        PACK4   odd0, odd1, odd2, odd3, x0
+        cbnz    x1, .Lnarrow
+.Lstore:
+        eor     even0, even0, #0x80808080             @ unsigned bytes become signed ones
+        eor     odd0, odd0, #0x80808080
+        ldrd    x0, x1, [sp, #Y]
+        str     even0, [x0]
+        str     odd0, [x0, x1]
+        add     x0, x0, x1, lsl #1
+        str     x0, [sp, #Y]
+        ldr     x0, [sp, #WEIGHTS_END]
+        cmp     weight, x0
+        bne     .Lpair
+        add     sp, sp, #FRAME
+        pop     {r4-r11, pc}
+
+.Lnarrow:
+        ldrd    x0, x1, [sp, #LOW]
+        CLAMP4  even0, x0, x1
+        CLAMP4  odd0, x0, x1
+        b       .Lstore
+        .size   mg_panel_product_s8, . - mg_panel_product_s8
+#endif
+
+#if defined(__ELF__) && defined(__linux__)
+        .section .note.GNU-stack, "", %progbits
+#endif
