@@ -44,6 +44,18 @@ void mg_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c,
 void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
                         int16_t *restrict panel);
 
+/* How windows are walked, and a row of their taps: at x in the next input channel, `step` from it to the one after. */
+typedef struct {
+    int32_t channels, rows, columns; /* rows, columns: of a window */
+    int32_t stride, zero;            /* stride: from a window to the next one, 1 or 2 */
+} mg_taps_t;
+typedef struct {
+    const int8_t *x;
+    int32_t step;
+} mg_line_t;
+/* The panel of four windows beside each other that nowhere leave what the lines hold; moves the `rows` lines on. */
+void mg_panel_taps_s8(const mg_taps_t *t, mg_line_t *lines, int16_t *restrict panel);
+
 /* Element offset of row r. */
 static inline int32_t mg_row_offset(const mg_layout_t *layout, int32_t r) {
     return (r < layout->rows ? r : r % layout->rows) * layout->row;

@@ -1,6 +1,8 @@
 /* Panels of any convolution (im2col). */
 #include "mg_panel.h"
 
+enum { LINES = 8, BLANK = 16 }; /* windows up to LINES rows and BLANK - 6 columns go the fast way */
+
 /* One row of taps of every input channel at one position: x and its first tap inside, `to` and the tap's index k. */
 MG_HOT void expand_row(const mg_conv2d_t *c, const int8_t *x, int32_t x_channel, mg_range_t inside, int32_t k,
                        int16_t *to) {
@@ -25,10 +27,31 @@ static void expand_position(const mg_conv2d_rows_t *g, int32_t row, int32_t colu
     }
 }
 
+/* Four positions in one row, whose windows start in column `left` and leave the input at the top or bottom only. */
+static void expand_inside(const mg_conv2d_rows_t *g, int32_t row, int32_t left, const int8_t *x, int16_t *panel) {
+    const mg_conv2d_t *c = &g->conv;
+    const mg_taps_t taps = {c->in_c, c->k_h, c->k_w, c->stride_w, c->x_zero};
+    mg_line_t lines[LINES];
+    int8_t blank[BLANK];
+    memset(blank, c->x_zero, sizeof blank);
+    for (int32_t ky = 0; ky < c->k_h; ky++) {
+        const int32_t iy = row * c->stride_h - c->pad_top + ky * c->dilation_h;
+        const bool inside = iy >= 0 && iy < c->in_h;
+        lines[ky].x = inside ? x + mg_row_offset(&g->x, iy) + left : blank;
+        lines[ky].step = inside ? g->x.channel : 0;
+    }
+    mg_panel_taps_s8(&taps, lines, panel);
+}
+
 void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
                         int16_t *restrict panel) {
     const mg_conv2d_t *c = &g->conv;
-    const int32_t taps = c->in_c * c->k_h * c->k_w;
+    const int32_t taps = c->in_c * c->k_h * c->k_w, left = column * c->stride_w - c->pad_left;
+    const bool fast = c->stride_w <= 2 && c->dilation_w == 1 && c->k_h <= LINES && c->k_w <= BLANK - 6;
+    if (fast && n == 4 && column + 4 <= c->out_w && left >= 0 && left + 3 * c->stride_w + c->k_w <= c->in_w) {
+        expand_inside(g, row, left, x, panel);
+        return;
+    }
     memset(panel, 0, (size_t)((taps + 1) / 2) * 16u);
     for (int32_t position = 0; position < n; position++) {
         expand_position(g, row, column, x, panel + 2 * position);

@@ -112,7 +112,9 @@ def test_a_zero_point_in_the_middle_is_none() -> None:
     """uint8 weights around 128 are symmetric int8: the same kernel, the same arguments."""
     q = _bytes(6, 4)
     signed = (q.astype(int) - 128).astype(np.int8)
-    assert _kernels(_layer(q, 128)) == _kernels(_layer(signed, 0)) == ["mg_fully_connected_pairs_s8", "mg_dequantize_s8"]
+    assert (
+        _kernels(_layer(q, 128)) == _kernels(_layer(signed, 0)) == ["mg_fully_connected_pairs_s8", "mg_dequantize_s8"]
+    )
     assert _kernels(_layer(q, 127))[0] == "mg_conv2d_asymmetric_s8"
 
 

@@ -5,6 +5,7 @@
 #define mg_panel_product_s8 portable_panel_product_s8
 #define mg_panel_pointwise_s8 portable_panel_pointwise_s8
 #define mg_panel_im2col_s8 portable_panel_im2col_s8
+#define mg_panel_taps_s8 portable_panel_taps_s8
 #define mg_position_product_s8 portable_position_product_s8
 #define mg_expand_s8 portable_expand_s8
 #include "conv2d_rows_s8.c"
@@ -13,4 +14,5 @@
 #include "panel_im2col_s8.c"
 #include "panel_pointwise_s8.c"
 #include "panel_product_s8.c"
+#include "panel_taps_s8.c"
 #include "position_product_s8.c"
