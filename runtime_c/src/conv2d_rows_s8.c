@@ -1,25 +1,31 @@
 /* Dense convolution by panels: four output positions times the weights of all output channels. */
 #include "mg_panel.h"
 
-/* A panel of n positions times all channels. Whole panels and pairs go straight to y, the rest by way of a buffer. */
-static void multiply(const mg_product_t *layer, int32_t out_c, const int16_t *panel, int32_t n, int8_t *y) {
-    mg_product_t part = *layer;
-    part.channel_pairs = n == 4 ? out_c / 2 : 0;
-    int32_t oc = 2 * part.channel_pairs;
-    if (oc > 0) {
-        mg_panel_product_s8(&part, panel, y);
-    }
+/* The channels from oc on at the first n positions of a panel, by way of a buffer. */
+MG_HOT void multiply_part(const mg_product_t *layer, int32_t oc, int32_t out_c, const int16_t *panel, int32_t n,
+                          int8_t *y) {
     for (; oc < out_c; oc += 2) {
         const int32_t second = mg_min_i32(oc + 1, out_c - 1); /* of a lone last channel nothing is stored twice */
         const int32_t bias[2] = {layer->w.bias[oc], layer->w.bias[second]};
         const float scale[2] = {layer->w.scale[oc], layer->w.scale[second]};
+        const mg_weights_t w = {layer->w.w + oc * 2 * layer->taps, bias, scale};
+        const mg_product_t part = {w, 1, layer->taps, 4, layer->y_zero, layer->y_min, layer->y_max};
         int8_t buffer[8];
-        part.w = (mg_weights_t){layer->w.w + oc * 2 * layer->taps, bias, scale};
-        part.channel_pairs = 1, part.y_channel = 4;
         mg_panel_product_s8(&part, panel, buffer);
         for (int32_t c = oc; c <= second; c++) {
             memcpy(y + c * layer->y_channel, buffer + (c - oc) * 4, (size_t)n);
         }
+    }
+}
+
+/* A panel of n positions times all channels: whole panels and pairs of channels go straight to y. */
+static void multiply(const mg_product_t *layer, int32_t out_c, const int16_t *panel, int32_t n, int8_t *y) {
+    const int32_t whole = n == 4 ? 2 * layer->channel_pairs : 0;
+    if (whole > 0) {
+        mg_panel_product_s8(layer, panel, y);
+    }
+    if (whole < out_c) {
+        multiply_part(layer, whole, out_c, panel, n, y);
     }
 }
 
@@ -49,7 +55,7 @@ void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, 
                        const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y) {
     const mg_conv2d_t *c = &g->conv;
     const int32_t taps = (c->in_c * c->k_h * c->k_w + 1) / 2;
-    const mg_product_t layer = {*w, 0, taps, g->y.channel, c->y_zero, c->y_min, c->y_max};
+    const mg_product_t layer = {*w, c->out_c / 2, taps, g->y.channel, c->y_zero, c->y_min, c->y_max};
     const bool pointwise = mg_is_pointwise(c), whole = contiguous(&g->y, c->out_w, first, count) &&
                                                        (!pointwise || contiguous(&g->x, c->in_w, first, count));
     const int32_t step = whole ? count : 1;

@@ -32,13 +32,15 @@ static void expand_inside(const mg_conv2d_rows_t *g, int32_t row, int32_t left, 
     const mg_conv2d_t *c = &g->conv;
     const mg_taps_t taps = {c->in_c, c->k_h, c->k_w, c->stride_w, c->x_zero};
     mg_line_t lines[LINES];
-    int8_t blank[BLANK];
-    memset(blank, c->x_zero, sizeof blank);
-    for (int32_t ky = 0; ky < c->k_h; ky++) {
-        const int32_t iy = row * c->stride_h - c->pad_top + ky * c->dilation_h;
-        const bool inside = iy >= 0 && iy < c->in_h;
-        lines[ky].x = inside ? x + mg_row_offset(&g->x, iy) + left : blank;
-        lines[ky].step = inside ? g->x.channel : 0;
+    int8_t blank[BLANK]; /* what a row outside holds */
+    int32_t iy = row * c->stride_h - c->pad_top;
+    for (int32_t ky = 0; ky < c->k_h; ky++, iy += c->dilation_h) {
+        if (iy >= 0 && iy < c->in_h) {
+            lines[ky] = (mg_line_t){x + (mg_row_offset(&g->x, iy) + left), g->x.channel};
+        } else {
+            memset(blank, c->x_zero, sizeof blank);
+            lines[ky] = (mg_line_t){blank, 0};
+        }
     }
     mg_panel_taps_s8(&taps, lines, panel);
 }

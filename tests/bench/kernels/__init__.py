@@ -1,0 +1,1 @@
+"""Executed instructions per MAC of single kernels."""
