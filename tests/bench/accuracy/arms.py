@@ -141,7 +141,12 @@ ARMS = {
         Arm("nearest", "nearest rounding of updates", changes=(nearest_rounding,)),
         Arm("no-skip", "skip gradients dropped", changes=(without_skip_gradients,)),
         Arm("residual8", "8-bit residual, nearest", scheme_edit=("head = true", 'rounding = "residual"\nhead = true')),
-        Arm("accumulate", "gradients of 4 samples", scheme_edit=("head = true", "accumulate = 4\nhead = true")),
+        Arm(
+            "accumulate",
+            "gradients of 4 samples",
+            tuple(4 * rate for rate in RATES),  # a quarter of the updates
+            scheme_edit=("head = true", "accumulate = 4\nhead = true"),
+        ),
         Arm("shadow", "float32 shadow weights", changes=(shadow_weights,)),
         Arm("one-qas", "one QAS factor a tensor", changes=(one_qas_factor,)),
     )
