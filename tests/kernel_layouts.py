@@ -8,7 +8,7 @@ import numpy as np
 
 from kernel_cases import Conv
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
-from mcugrad.ops.conv2d import depthwise_scratch
+from mcugrad.ops.conv2d import depthwise_dgrad_scratch, depthwise_scratch
 
 UNTOUCHED = 77
 LAYOUTS = ("CHW", "HCW", "gaps", "ring", "ring of HCW")
@@ -53,6 +53,13 @@ def scratch_of_depthwise(conv: Conv, rows: int) -> Array:
     """Dirty, and with nothing to spare: AddressSanitizer watches its end."""
     attrs = {"stride": conv.stride, "dilation": conv.dilation}
     elements = depthwise_scratch(conv.weight, (1, conv.out_c, *conv.out), attrs, rows)
+    return np.full(elements, -1234, np.int16)
+
+
+def scratch_of_gradient(conv: Conv) -> Array:
+    """The same for the gradient by the input."""
+    attrs = {"stride": conv.stride, "dilation": conv.dilation}
+    elements = depthwise_dgrad_scratch(conv.weight, (1, conv.in_c, *conv.size), attrs)
     return np.full(elements, -1234, np.int16)
 
 

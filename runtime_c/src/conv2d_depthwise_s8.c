@@ -12,15 +12,15 @@ void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwis
     mg_weights_t at = *second;
     mg_depthwise_t d;
     one.out_c = 1;
-    mg_depthwise_begin(&d, depthwise, depthwise->out_h, scratch);
+    mg_depthwise_begin(&d, depthwise, &in, &out, depthwise->out_h, scratch);
     for (int32_t c = 0; c < conv->out_c; c++) {
         mg_conv2d_s8(&one, x, first->w + c * w_step, first->bias + c, first->scale + c, plane);
         for (int32_t m = 0; m < multiplier; m++, at.w += taps, at.bias++, at.scale++, y += y_step) {
             for (int32_t oy = 0; oy < depthwise->out_h; oy += d.tile_rows) {
                 for (int32_t ox = 0; ox < depthwise->out_w; ox += d.tile_w) {
                     mg_depthwise_tile(&d, oy, depthwise->out_h, ox);
-                    mg_depthwise_widen(&d, &in, plane);
-                    mg_depthwise_requantized(&d, &at, &out, y);
+                    mg_depthwise_widen(&d, plane);
+                    mg_depthwise_requantized(&d, &at, y);
                 }
             }
         }

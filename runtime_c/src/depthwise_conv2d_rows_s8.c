@@ -6,16 +6,18 @@ void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32
     const mg_conv2d_t *conv = &g->conv;
     const int32_t multiplier = conv->out_c / conv->in_c, taps = conv->k_h * conv->k_w, end = first + count;
     mg_depthwise_t d;
-    mg_depthwise_begin(&d, conv, count, scratch);
+    mg_depthwise_begin(&d, conv, &g->x, &g->y, count, scratch);
     for (int32_t oy = first; oy < end; oy += d.tile_rows) {
         for (int32_t ox = 0; ox < conv->out_w; ox += d.tile_w) {
             mg_depthwise_tile(&d, oy, end, ox);
             mg_weights_t at = *w;
-            for (int32_t oc = 0; oc < conv->out_c; oc++, at.w += taps, at.bias++, at.scale++) {
-                if (oc % multiplier == 0) {
-                    mg_depthwise_widen(&d, &g->x, x + oc / multiplier * g->x.channel);
+            const int8_t *from = x;
+            int8_t *to = y;
+            for (int32_t c = conv->in_c; c > 0; c--, from += g->x.channel) {
+                mg_depthwise_widen(&d, from);
+                for (int32_t m = multiplier; m > 0; m--, to += g->y.channel, at.w += taps, at.bias++, at.scale++) {
+                    mg_depthwise_requantized(&d, &at, to);
                 }
-                mg_depthwise_requantized(&d, &at, &g->y, y + oc * g->y.channel);
             }
         }
     }

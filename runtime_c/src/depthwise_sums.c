@@ -24,35 +24,29 @@ MG_HOT void sum_quad(const mg_depthwise_taps_t *t, const int16_t *plane, const i
 typedef void sums_t(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);
 sums_t mg_depthwise_sums_3s1, mg_depthwise_sums_5s1, mg_depthwise_sums_7s1;
 sums_t mg_depthwise_sums_3s2, mg_depthwise_sums_5s2, mg_depthwise_sums_7s2;
-
-/* Whether assembly knows the window, and then the sums. */
-static bool sums_by_assembly(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
-    if (t->k_h != t->k_w || t->dilation_h != 1 || t->dilation_w != 1 || t->pitch != MG_PLANE_PITCH) {
-        return false;
-    }
-    switch (2 * t->k_w + t->stride_w) {
-    case 2 * 3 + 1: mg_depthwise_sums_3s1(t, plane, w, sums); return true;
-    case 2 * 3 + 2: mg_depthwise_sums_3s2(t, plane, w, sums); return true;
-    case 2 * 5 + 1: mg_depthwise_sums_5s1(t, plane, w, sums); return true;
-    case 2 * 5 + 2: mg_depthwise_sums_5s2(t, plane, w, sums); return true;
-    case 2 * 7 + 1: mg_depthwise_sums_7s1(t, plane, w, sums); return true;
-    case 2 * 7 + 2: mg_depthwise_sums_7s2(t, plane, w, sums); return true;
-    default: return false;
-    }
-}
 #endif
 
-void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
-                       int32_t *restrict sums) {
-#if MG_ARMV7EM
-    if (sums_by_assembly(t, plane, w, sums)) {
-        return;
-    }
-#endif
+static void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
     for (int32_t r = 0; r < t->rows; r++, plane += t->row_step) {
         const int16_t *at = plane;
         for (int32_t q = 0; q < t->quads; q++, at += 4 * t->stride_w, sums += 4) {
             sum_quad(t, at, w, sums);
         }
     }
+}
+
+void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
+                       int32_t *restrict sums) {
+#if MG_ARMV7EM
+    switch (t->square) { /* such windows fit into the pitch that assembly assumes */
+    case 3: mg_depthwise_sums_3s1(t, plane, w, sums); return;
+    case 4: mg_depthwise_sums_3s2(t, plane, w, sums); return;
+    case 5: mg_depthwise_sums_5s1(t, plane, w, sums); return;
+    case 6: mg_depthwise_sums_5s2(t, plane, w, sums); return;
+    case 7: mg_depthwise_sums_7s1(t, plane, w, sums); return;
+    case 8: mg_depthwise_sums_7s2(t, plane, w, sums); return;
+    default: break;
+    }
+#endif
+    sums_of_any(t, plane, w, sums);
 }

@@ -5,27 +5,42 @@ static int32_t span_h(const mg_conv2d_t *g) { return (g->k_h - 1) * g->dilation_
 static int32_t span_w(const mg_conv2d_t *g) { return (g->k_w - 1) * g->dilation_w + 1; }
 static int32_t plane_rows(const mg_conv2d_t *g, int32_t rows) { return (rows - 1) * g->stride_h + span_h(g); }
 
-void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, int32_t count, int16_t *scratch) {
+void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout_t *x, const mg_layout_t *y,
+                        int32_t count, int16_t *scratch) {
     /* a window of four outputs fits, to an even column */
     const int32_t pitch = mg_max_i32(MG_PLANE_PITCH, (3 * g->stride_w + span_w(g) + 1) & ~1);
     const int32_t fitting = ((pitch - span_w(g)) / g->stride_w + 1) & ~3;
     const int32_t rows = (MG_PLANE_ELEMENTS / pitch - span_h(g)) / g->stride_h + 1;
-    d->g = g;
+    const bool dilated = g->dilation_h != 1 || g->dilation_w != 1;
+    d->g = g, d->x = x, d->y = y;
     d->tile_w = mg_min_i32(fitting, (g->out_w + 3) & ~3);
     d->tile_rows = mg_min_i32(mg_max_i32(rows, 1), count);
     d->sum_rows = mg_min_i32(mg_max_i32(MG_SUM_ELEMENTS / d->tile_w, 1), d->tile_rows);
     d->plane = scratch;
     d->sums = (int32_t *)(void *)(scratch + plane_rows(g, d->tile_rows) * pitch);
     d->rows = 0;
-    d->widen = (mg_widen_t){.pitch = pitch, .zero = g->x_zero};
+    d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero};
     d->taps = (mg_depthwise_taps_t){.pitch = pitch, .row_step = g->stride_h * pitch, .k_h = g->k_h, .k_w = g->k_w};
     d->taps.stride_w = g->stride_w, d->taps.dilation_h = g->dilation_h, d->taps.dilation_w = g->dilation_w;
+    d->taps.square = g->k_h == g->k_w && g->stride_w <= 2 && !dilated && (g->k_w & 1) != 0 ? g->k_w + g->stride_w - 1 : 0;
+    if (y != NULL) {
+        d->quantize = (mg_requantize_sums_t){.y_row = y->row, .zero = g->y_zero, .min = g->y_min, .max = g->y_max};
+    }
 }
 
 /* The inside positions [begin, end) of `size` cells that begin at input position `first`. */
 static mg_range_t inside(int32_t first, int32_t cells, int32_t size) {
     const int32_t begin = mg_max_i32(0, -first), end = mg_min_i32(cells, size - first);
     return (mg_range_t){begin, mg_max_i32(begin, end)};
+}
+
+/* The next sums are of at most `rows` rows. */
+static void set_rows(mg_depthwise_t *d, int32_t rows) {
+    const int32_t n = mg_min_i32(rows, d->sum_rows), pitch = 4 * d->taps.quads;
+    const bool one_row = d->y->row == pitch && d->columns == pitch; /* then several are one */
+    d->taps.rows = n;
+    d->quantize.rows = one_row ? 1 : n;
+    d->quantize.columns = one_row ? n * pitch : d->columns;
 }
 
 void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
@@ -37,42 +52,55 @@ void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
     d->rows = mg_min_i32(d->tile_rows, end - oy);
     d->columns = mg_min_i32(d->tile_w, g->out_w - ox);
     d->taps.quads = (d->columns + 3) >> 2;
-    const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left;
+    const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left, pitch = d->taps.pitch;
     const int32_t rows = plane_rows(g, d->rows);
-    const mg_range_t y = inside(top, rows, g->in_h), x = inside(left, d->taps.pitch, g->in_w);
+    const mg_range_t y = inside(top, rows, g->in_h), x = inside(left, pitch, g->in_w);
     d->iy = top + y.begin, d->ix = left + x.begin;
     d->inside_rows = x.end > x.begin ? y.end - y.begin : 0;
+    d->inside = d->plane + (y.begin * pitch + x.begin);
     d->widen.columns = x.end - x.begin;
-    d->inside = d->plane + (y.begin * d->taps.pitch + x.begin);
-    memset(d->plane, 0, (size_t)(rows * d->taps.pitch) * sizeof *d->plane);
-}
+    memset(d->plane, 0, (size_t)(rows * pitch) * sizeof *d->plane);
 
-void mg_depthwise_widen(mg_depthwise_t *d, const mg_layout_t *layout, const int8_t *x) {
-    int16_t *to = d->inside;
-    d->widen.x_row = layout->row;
-    for (int32_t row = d->iy, left = d->inside_rows; left > 0;) {
-        const int32_t slot = row % layout->rows, n = mg_min_i32(left, layout->rows - slot);
-        d->widen.rows = n;
-        mg_widen_rows(&d->widen, x + (slot * layout->row + d->ix), to);
-        row += n, left -= n, to += n * d->taps.pitch;
+    const int32_t x_slot = d->iy % d->x->rows;
+    d->x_at = x_slot * d->x->row + d->ix;
+    d->widen.rows = mg_min_i32(d->inside_rows, d->x->rows - x_slot);
+    if (d->y != NULL) {
+        const int32_t y_slot = oy % d->y->rows;
+        d->y_at = y_slot * d->y->row + ox;
+        set_rows(d, mg_min_i32(d->rows, d->y->rows - y_slot));
     }
 }
 
-void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, const mg_layout_t *layout, int8_t *y) {
-    const mg_conv2d_t *g = d->g;
-    const int32_t pitch = 4 * d->taps.quads;
-    mg_requantize_sums_t to = {1, d->columns, layout->row, g->y_zero, g->y_min, g->y_max};
-    const bool one_row = d->columns == pitch && layout->row == pitch; /* then several are one */
-    const int16_t *plane = d->plane;
+void mg_depthwise_widen(mg_depthwise_t *d, const int8_t *x) {
+    const int32_t rows = d->widen.rows;
+    if (rows <= 0) {
+        return;
+    }
+    mg_widen_rows(&d->widen, x + d->x_at, d->inside);
+    if (rows < d->inside_rows) { /* the rest lies at the ring's beginning */
+        mg_widen_t rest = d->widen;
+        rest.rows = d->inside_rows - rows;
+        mg_widen_rows(&rest, x + d->ix, d->inside + rows * d->taps.pitch);
+    }
+}
+
+/* The other rows of the tile: those whose sums had no room, or that lie at the ring's beginning. */
+static void requantize_rest(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
+    const int32_t first = d->taps.rows;
+    for (int32_t done = first; done < d->rows; done += d->taps.rows) {
+        const int32_t slot = (d->oy + done) % d->y->rows;
+        set_rows(d, mg_min_i32(d->rows - done, d->y->rows - slot));
+        mg_depthwise_sums(&d->taps, d->plane + done * d->taps.row_step, w->w, d->sums);
+        mg_requantize_sums(&d->quantize, d->sums, w->scale, y + (slot * d->y->row + d->ox));
+    }
+    set_rows(d, first);
+}
+
+void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
     d->taps.bias = *w->bias;
-    for (int32_t row = d->oy, left = d->rows; left > 0;) {
-        const int32_t slot = row % layout->rows;
-        const int32_t n = mg_min_i32(mg_min_i32(left, d->sum_rows), layout->rows - slot);
-        d->taps.rows = n;
-        mg_depthwise_sums(&d->taps, plane, w->w, d->sums);
-        to.rows = one_row ? 1 : n;
-        to.columns = one_row ? n * pitch : d->columns;
-        mg_requantize_sums(&to, d->sums, w->scale, y + (slot * layout->row + d->ox));
-        row += n, left -= n, plane += n * d->taps.row_step;
+    mg_depthwise_sums(&d->taps, d->plane, w->w, d->sums);
+    mg_requantize_sums(&d->quantize, d->sums, w->scale, y + d->y_at);
+    if (d->taps.rows < d->rows) {
+        requantize_rest(d, w, y);
     }
 }

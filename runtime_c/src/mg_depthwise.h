@@ -22,9 +22,10 @@ void mg_widen_rows(const mg_widen_t *t, const int8_t *restrict x, int16_t *restr
  * `rows` rows of 4 * `quads` columns. plane and sums are aligned to 4 bytes. A row of the plane is readable to its pitch;
  * int32 wraps. */
 typedef struct {
-    int32_t rows, quads, bias, pitch;
+    int32_t rows, quads, bias;
     int32_t row_step; /* stride_h * pitch */
-    int32_t k_h, k_w, stride_w, dilation_h, dilation_w;
+    int32_t pitch, k_h, k_w, stride_w, dilation_h, dilation_w;
+    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w is odd), else 0 */
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);
@@ -38,27 +39,34 @@ typedef struct {
 void mg_requantize_sums(const mg_requantize_sums_t *t, const int32_t *restrict sums, const float *scale,
                         int8_t *restrict y);
 
+/* The sums of `rows` x `columns` as float32, in their place and without the gaps at the rows' ends. */
+const float *mg_sums_to_float(int32_t *sums, int32_t rows, int32_t columns);
+
 /* ---- tiles (depthwise_tile.c) -------------------------------------------------------------------------------- */
 
 typedef struct {
     const mg_conv2d_t *g;
+    const mg_layout_t *x, *y;
     int16_t *plane;
     int32_t *sums;
     int32_t tile_rows, tile_w, sum_rows; /* of a whole tile; rows whose sums exist at a time */
     int32_t oy, rows, ox, columns;       /* the outputs of the present tile; rows is 0 before the first */
     int32_t iy, ix, inside_rows;         /* the input under it, without padding */
     int16_t *inside;                     /* where that begins in the plane */
+    int32_t x_at, y_at;                  /* from a channel's first element to the tile */
     mg_widen_t widen;
     mg_depthwise_taps_t taps;
+    mg_requantize_sums_t quantize;
 } mg_depthwise_t;
 
-/* Cuts `count` output rows into tiles. g outlives d. */
-void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, int32_t count, int16_t *scratch);
+/* Cuts `count` output rows into tiles; y is NULL where nothing is requantised. g, x and y outlive d. */
+void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout_t *x, const mg_layout_t *y,
+                        int32_t count, int16_t *scratch);
 /* The tile of rows [oy, min(oy + tile_rows, end)) from column ox on; clears the plane. */
 void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox);
-/* The plane of one channel at x, whose rows lie as `layout` says. */
-void mg_depthwise_widen(mg_depthwise_t *d, const mg_layout_t *layout, const int8_t *x);
-/* An output channel of the present tile: its sums, requantised, into the channel at y. w, bias, scale: this channel's. */
-void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, const mg_layout_t *layout, int8_t *y);
+/* The plane of the input channel at x. */
+void mg_depthwise_widen(mg_depthwise_t *d, const int8_t *x);
+/* The present tile of the output channel at y, with this channel's w, bias and scale. */
+void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y);
 
 #endif

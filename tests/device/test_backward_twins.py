@@ -11,7 +11,15 @@ from mcugrad.simulate.build import build_program
 from mcugrad.simulate.run import run_program
 
 TWINS = Path(__file__).parent / "twins"
-DEPTHWISE = ("depthwise_conv2d_rows_s8", "depthwise_tile", "depthwise_sums", "requantize_sums", "widen_rows")
+DEPTHWISE = (
+    "depthwise_conv2d_rows_s8",
+    "depthwise_tile",
+    "depthwise_sums",
+    "requantize_sums",
+    "widen_rows",
+    "sums_to_float",
+)
+DEPTHWISE += ("depthwise_conv2d_dgrad_s8", "store")
 SOURCES = runtime_dir() / "src"
 PROGRAMS = {
     "store": ("store",),

@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
-from kernel_layouts import LAYOUTS, memory, scratch_of_depthwise
-from kernel_library import Conv2dRows, Kernels, Weights, address
+from kernel_cases import F32, FEW, SEEDS, Conv, convs, errors, int8s, requantized
+from kernel_layouts import LAYOUTS, memory, scratch_of_depthwise, scratch_of_gradient
+from kernel_library import Conv2dRows, Kernels, Store, Weights, address
 
 KINDS = st.sampled_from(LAYOUTS)
 
@@ -52,3 +52,21 @@ def test_rows(kernels: Kernels, conv: Conv, seed: int, x_kind: str, y_kind: str,
     kernels("depthwise_conv2d_rows_s8", geometry, first, count, source.data, weights, scratch, target.data)
     expected.put(requantized(conv.accumulate(x, w, bias), scale[:, None, None], conv.zeros[1], conv.limits), rows)
     np.testing.assert_array_equal(target.data, expected.data)  # nothing outside was written, either
+
+
+@given(depthwise(), SEEDS)
+@FEW
+def test_gradient_by_the_input(kernels: Kernels, conv: Conv, seed: int) -> None:
+    """The result is added to what it replaces, so that an element stored twice would show."""
+    conv = replace(conv, group_out=1)
+    rng = np.random.default_rng(seed)
+    e, w = errors(rng, "s8", conv.out_c, *conv.out), int8s(rng, *conv.weight)
+    skip = rng.integers(-50, 51, (conv.in_c, *conv.size)).astype(np.int8)
+    total, expected = skip.copy(), conv.dgrad(e, w)
+    base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
+    pointer = address(total)
+    store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
+    scratch = scratch_of_gradient(conv)
+    kernels("depthwise_conv2d_dgrad_s8", conv.struct(), e, w, scratch, store)
+    np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
+    assert store.absmax == np.abs(expected * base + skip.astype(F32)).max()

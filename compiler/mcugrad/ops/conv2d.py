@@ -152,6 +152,12 @@ def depthwise_scratch(w: Sequence[int], y: Sequence[int], attrs: Attrs, rows: in
     return int(((tile_rows - 1) * s_h + span_h) * pitch + 2 * sum_rows * columns)
 
 
+def depthwise_dgrad_scratch(w: Sequence[int], x: Sequence[int], attrs: Attrs) -> int:
+    """int16 elements that mg_depthwise_conv2d_dgrad_s8 works in: the kernel turned around, a forward of stride 1."""
+    turned = (w[2] * w[3] + 3) // 4 * 2
+    return turned + depthwise_scratch(w, x, {**attrs, "stride": (1, 1)}, x[2])
+
+
 def _zero_names(low: Lowering, attrs: Attrs, w_zero: Sequence[relax.Expr]) -> list[str]:
     return [low.name(zero, f"{attrs['layer']}.w_zero") for zero in w_zero]
 
@@ -187,7 +193,7 @@ def _lower_depthwise(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     args = (_rows_geometry(xs, ws, ys, attrs), *rows, Ref(low.name(x)), struct, Ref(scratch), Ref(out))
     reads = [low.name(x), *(name for _, name in weights)]
     macs = _macs(ws, ys)
-    low.call(DEPTHWISE, layer, "Conv", args, reads, [scratch, out], work="forward", macs=macs)
+    low.call(DEPTHWISE, layer, "Conv", args, reads, [out, scratch], work="forward", macs=macs)
 
 
 def _channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:
@@ -238,8 +244,13 @@ def _lower_dgrad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     geometry = _geometry(shape(var), ws, shape(e), attrs)
     reads = [low.name(e), low.name(w), *_zero_names(low, attrs, w_zero)]
     args: tuple[Argument, ...] = (geometry, *(Ref(n) for n in reads))
-    kernel = f"mg_conv2d_{'asymmetric_' if w_zero else ''}dgrad_{low.suffix(e)}"
-    low.error_call(kernel, attrs["layer"], args, reads, var, work="dgrad", macs=_macs(ws, shape(e)))
+    kernel, scratch = f"mg_conv2d_{'asymmetric_' if w_zero else ''}dgrad_{low.suffix(e)}", []
+    one_to_one = attrs["groups"] == shape(e)[1] == shape(var)[1] > 1
+    if one_to_one and dtype(e) == "int8" and not w_zero:
+        kernel = "mg_depthwise_conv2d_dgrad_s8"
+        scratch = [low.scratch(attrs["layer"], depthwise_dgrad_scratch(ws, shape(var), attrs))]
+        args = (*args, Ref(scratch[0]))
+    low.error_call(kernel, attrs["layer"], args, reads, var, scratch=scratch, work="dgrad", macs=_macs(ws, shape(e)))
 
 
 conv2d_dgrad = define("conv2d_dgrad", _infer_dgrad, _compute_dgrad, lower=_lower_dgrad)

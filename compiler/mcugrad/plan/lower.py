@@ -204,11 +204,12 @@ class Lowering:
         reads: Sequence[str],
         var: relax.Var,
         *,
+        scratch: Sequence[str] = (),
         work: Work = "other",
         macs: int = 0,
     ) -> None:
         """A gradient kernel; its epilogue and output are known when its result is stored."""
-        call = KernelCall(kernel, layer, "Gradient", tuple(args), tuple(reads), (), phase="backward")
+        call = KernelCall(kernel, layer, "Gradient", tuple(args), tuple(reads), tuple(scratch), phase="backward")
         self._pending[var] = replace(call, work=work, macs=macs)
 
     def update_call(
@@ -356,7 +357,7 @@ class Lowering:
             call,
             args=(*call.args, store),
             reads=tuple(reads),
-            writes=(store.out,),
+            writes=(store.out, *call.writes),
             inplace=tuple((store.out, n) for n in same),
         )
 

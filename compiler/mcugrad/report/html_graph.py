@@ -103,7 +103,8 @@ def _node(
     layer_of: Mapping[str, str],
     tensors: Mapping[str, Mapping[str, Any]],
 ) -> Node:
-    first, output = group[0], tensors[group[-1]["writes"][-1]]
+    first = group[0]
+    output = next(tensors[name] for name in group[-1]["writes"] if tensors[name]["kind"] != "scratch")
     reads = [layer_of[name] for call in group for name in call["reads"] if name in layer_of]
     layers = tuple(dict.fromkeys([*reads, *([] if len(set(reads)) > 1 else [first["layer"]])]))
     node = Node(first["layer"], next((c["op"] for c in group if c["work"] == "forward"), first["op"]), layers)

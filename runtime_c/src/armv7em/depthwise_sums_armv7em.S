@@ -11,12 +11,6 @@
 
 .equ PITCH, 80              /* bytes of a row of the plane: MG_PLANE_PITCH */
 
-/* mg_depthwise_taps_t */
-.equ T_ROWS, 0
-.equ T_QUADS, 4
-.equ T_BIAS, 8
-.equ T_ROW_STEP, 16         /* elements */
-
 /* The frame, below the registers: words from sp on; the weights of 5x5 and 7x7 lie behind. */
 .equ F_SKIP, 0              /* bytes from the end of a row of quads to the next */
 .equ F_ROWS, 4
@@ -34,10 +28,7 @@ x1      .req r3
 .macro enter frame, step
     push    {r4-r11, lr}
     sub     sp, sp, #\frame
-    ldr     r4, [r0, #T_ROWS]
-    ldr     r5, [r0, #T_QUADS]
-    ldr     r6, [r0, #T_BIAS]
-    ldr     r7, [r0, #T_ROW_STEP]
+    ldm     r0, {r4-r7}                 /* rows, quads, bias, row_step (in elements) */
     lsl     r7, r7, #1
     sub     r7, r7, r5, lsl #\step
     strd    r7, r4, [sp, #F_SKIP]

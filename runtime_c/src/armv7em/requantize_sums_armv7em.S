@@ -79,17 +79,18 @@ mg_requantize_sums:
     sub     r6, r6, r5                  /* y_skip */
     rsb     lr, r8, r9
     subs    narrow, lr, #255
+    beq     1f
     uxtb    r8, r8                      /* to all four bytes */
     orr     r8, r8, r8, lsl #8
     orr     r8, r8, r8, lsl #16
     uxtb    r9, r9
     orr     r9, r9, r9, lsl #8
     orr     r9, r9, r9, lsl #16
-    stm     sp, {r4-r6, r8, r9}
-1:  ldr     n, [sp, #COLUMNS]
+1:  stm     sp, {r4-r6, r8, r9}
+2:  ldr     n, [sp, #COLUMNS]
     subs    n, n, #8
-    blt     3f
-2:  vldmia  sums!, {s8-s15}
+    blt     4f
+3:  vldmia  sums!, {s8-s15}
     quantize s8, s9, s10, s11, s12, s13, s14, s15
     vmov    r4, r5, s8, s9
     vmov    r6, r7, s10, s11
@@ -104,25 +105,25 @@ mg_requantize_sums:
 9:  str     r4, [y], #4
     str     r8, [y], #4
     subs    n, n, #8
-    bge     2b
-3:  adds    n, n, #4                    /* n + 8 are left */
-    blt     4f
+    bge     3b
+4:  adds    n, n, #4                    /* n + 8 were left */
+    blt     5f
     four
     str     r4, [y], #4
     subs    n, n, #4
-4:  adds    n, n, #4
-    beq     6f
+5:  adds    n, n, #4
+    beq     7f
     four                                /* the sums of a row end at a multiple of four */
-5:  strb    r4, [y], #1
+6:  strb    r4, [y], #1
     lsr     r4, r4, #8
     subs    n, n, #1
-    bne     5b
-6:  ldrd    r4, r5, [sp, #COLUMNS]      /* columns, y_skip */
+    bne     6b
+7:  ldrd    r4, r5, [sp, #COLUMNS]      /* columns, y_skip */
     add     y, y, r5
     ldr     r4, [sp, #ROWS]
     subs    r4, r4, #1
     str     r4, [sp, #ROWS]
-    bne     1b
+    bne     2b
     add     sp, sp, #FRAME
     pop     {r4-r11, pc}
     .size mg_requantize_sums, . - mg_requantize_sums

@@ -1,10 +1,11 @@
 /* Bytes to int16, less a zero point: the contract is in mg_depthwise.h. Seven instructions for four elements, and some
- * 15 more a row. */
+ * ten more a row. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
     .syntax unified
     .thumb
 
 t       .req r0
+rest    .req r0             /* what is left of a row */
 x       .req r1
 to      .req r2
 rows    .req r3
@@ -30,6 +31,20 @@ back    .req lr             /* elements that the last four of a row share with t
     str     even, [to], #4
 .endm
 
+.macro widen_last
+    sub     x, x, back
+    sub     to, to, back, lsl #1
+    widen_four
+.endm
+
+.macro next_row again
+    add     x, x, x_skip
+    add     to, to, to_skip
+    subs    rows, rows, #1
+    bne     \again
+    pop     {r4-r11, pc}
+.endm
+
     .section .text.mg_widen_rows, "ax", %progbits
     .balign 4
     .global mg_widen_rows
@@ -44,40 +59,39 @@ mg_widen_rows:
     lsl     to_skip, to_skip, #1
     and     back, columns, #3
     rsb     back, back, #4
-    lsrs    eights, columns, #3
-    cmp     columns, #4
+    and     rest, columns, #7
+    cmp     columns, #8
     blt     6f
-1:  movs    n, eights
-    beq     3f
+    lsr     eights, columns, #3
+1:  mov     n, eights
 2:  widen_four
     widen_four
     subs    n, n, #1
     bne     2b
-3:  lsls    n, columns, #30             /* carry: four more; not zero: and then some */
+    cbz     rest, 5f
+    lsls    n, rest, #30                /* carry: four more; not zero: and then some */
     bcc     4f
     widen_four
 4:  beq     5f
-    sub     x, x, back
-    sub     to, to, back, lsl #1
-    widen_four
-5:  add     x, x, x_skip
-    add     to, to, to_skip
-    subs    rows, rows, #1
-    bne     1b
-    pop     {r4-r11, pc}
+    widen_last
+5:  next_row 1b
 
-6:  movs    n, columns                  /* one to three, or none */
-    beq     8f
-7:  ldrsb   word, [x], #1
+6:  and     rest, columns, #3
+    cmp     columns, #4
+    blt     9f
+7:  widen_four
+    cbz     rest, 8f
+    widen_last
+8:  next_row 7b
+
+9:  movs    n, columns                  /* one to three, or none */
+    beq     11f
+10: ldrsb   word, [x], #1
     add     word, word, zero
     strh    word, [to], #2
     subs    n, n, #1
-    bne     7b
-8:  add     x, x, x_skip
-    add     to, to, to_skip
-    subs    rows, rows, #1
-    bne     6b
-    pop     {r4-r11, pc}
+    bne     10b
+11: next_row 9b
     .size mg_widen_rows, . - mg_widen_rows
 #endif
 

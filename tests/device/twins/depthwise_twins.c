@@ -1,9 +1,12 @@
-/* mg_depthwise_conv2d_rows_s8: any window, and above all those that assembly knows. */
+/* mg_depthwise_conv2d_rows_s8 and mg_depthwise_conv2d_dgrad_s8: any window, and above all those that assembly knows. */
 #include "twins.h"
 
 void portable_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count,
                                        const int8_t *restrict x, const mg_weights_t *w, int16_t *restrict scratch,
                                        int8_t *restrict y);
+
+void portable_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+                                        int16_t *restrict scratch, mg_store_t *s);
 
 enum { CHANNELS = 3, SIDE = 80, BYTES = CHANNELS * SIDE * SIDE, TAPS = 9 * 9, TRIALS = 400 };
 
@@ -66,6 +69,14 @@ int main(void) {
         mg_depthwise_conv2d_rows_s8(&rows, first, count, x + from, &weights, scratch, y[0] + from);
         portable_depthwise_conv2d_rows_s8(&rows, first, count, x + from, &weights, scratch, y[1] + from);
         expect_equal(y[0], y[1], sizeof y[0], "depthwise outputs", trial);
+
+        mg_store_t s = {.base_scale = 0x1p-4f, .inv_scale = pick_float(0.01f, 1.0f), .out_type = MG_S8}, t = s;
+        s.out = y[0], t.out = y[1];
+        pick_bytes(x, BYTES);
+        mg_depthwise_conv2d_dgrad_s8(&g, x + from, w, scratch, &s);
+        portable_depthwise_conv2d_dgrad_s8(&g, x + from, w, scratch, &t);
+        expect_equal(y[0], y[1], sizeof y[0], "depthwise gradients", trial);
+        expect_equal(&s.absmax, &t.absmax, sizeof s.absmax, "their maximum", trial);
     }
     return 0;
 }

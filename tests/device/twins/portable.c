@@ -15,15 +15,21 @@
 #define mg_widen_rows portable_widen_rows
 #define mg_depthwise_sums portable_depthwise_sums
 #define mg_requantize_sums portable_requantize_sums
+#define mg_sums_to_float portable_sums_to_float
+#define mg_depthwise_conv2d_dgrad_s8 portable_depthwise_conv2d_dgrad_s8
 #define mg_depthwise_begin portable_depthwise_begin
 #define mg_depthwise_tile portable_depthwise_tile
 #define mg_depthwise_widen portable_depthwise_widen
 #define mg_depthwise_requantized portable_depthwise_requantized
 #define mg_depthwise_conv2d_rows_s8 portable_depthwise_conv2d_rows_s8
+void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+                                  int16_t *restrict scratch, mg_store_t *s);
 void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                                  const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+#include "depthwise_conv2d_dgrad_s8.c"
 #include "depthwise_conv2d_rows_s8.c"
 #include "depthwise_sums.c"
 #include "depthwise_tile.c"
 #include "requantize_sums.c"
+#include "sums_to_float.c"
 #include "widen_rows.c"
