@@ -12,14 +12,9 @@ from mcugrad.simulate.run import run_program
 
 TWINS = Path(__file__).parent / "twins"
 DEPTHWISE = (
-    "depthwise_conv2d_rows_s8",
-    "depthwise_tile",
-    "depthwise_sums",
-    "requantize_sums",
-    "widen_rows",
-    "sums_to_float",
+    *("depthwise_conv2d_rows_s8", "depthwise_conv2d_dgrad_s8", "depthwise_tile", "depthwise_sums"),
+    *("requantize_sums", "sums_to_float", "widen_rows", "store"),
 )
-DEPTHWISE += ("depthwise_conv2d_dgrad_s8", "store")
 SOURCES = runtime_dir() / "src"
 PROGRAMS = {
     "store": ("store",),

@@ -48,6 +48,10 @@ ROWS = (
     Row("depthwise 3x3 s2, 16x16x64", "depthwise", 64, 64, 16, 3, 2, must=3.0, aim=2.6),
     Row("depthwise 5x5 s1, 16x16x64", "depthwise", 64, 64, 16, 5, must=1.5, aim=1.2),
     Row("depthwise 7x7 s1, 16x16x64", "depthwise", 64, 64, 16, 7, must=1.3, aim=1.0),
+    Row("depthwise 3x3 s1, 8x8x64", "depthwise", 64, 64, 8, 3),
+    Row("depthwise 3x3 s1, 4x4x64", "depthwise", 64, 64, 4, 3),
+    Row("depthwise 5x5 s1, 4x4x64", "depthwise", 64, 64, 4, 5),
+    Row("depthwise 7x7 s2, 8x8x64", "depthwise", 64, 64, 8, 7, 2),
 )
 BYTES = {  # of each array that the calls share
     "x": max(r.in_c * r.size**2 for r in ROWS),
@@ -70,12 +74,10 @@ def ours(row: Row) -> tuple[str, str]:
     if one:
         call = "mg_fully_connected_pairs_s8(&g, x, &weights, scratch, y);"
         return "mg_fully_connected_pairs_s8", f"static const mg_conv2d_t g = {conv}; {call}"
-    if row.kind == "depthwise":
-        call = "mg_depthwise_conv2d_s8(&g, x, w, bias, scale, y);"
-        return "mg_depthwise_conv2d_s8", f"static const mg_conv2d_t g = {conv}; {call}"
     layouts = ", ".join(f"{{{size**2}, {size}, {size}}}" for size in (row.size, row.out))
-    call = f"mg_conv2d_rows_s8(&g, 0, {row.out}, x, &weights, scratch, y);"
-    return "mg_conv2d_rows_s8", f"static const mg_conv2d_rows_t g = {{{conv}, {layouts}}}; {call}"
+    kernel = "mg_depthwise_conv2d_rows_s8" if row.kind == "depthwise" else "mg_conv2d_rows_s8"
+    call = f"{kernel}(&g, 0, {row.out}, x, &weights, scratch, y);"
+    return kernel, f"static const mg_conv2d_rows_t g = {{{conv}, {layouts}}}; {call}"
 
 
 def cmsis(row: Row) -> str:
