@@ -117,7 +117,7 @@ def test_relax_host_and_core_hold_the_same_bytes(
         assert all(found[name].any() for name in kept)
     predicted = read_manifest(folder)["predicted"]
     assert core.sizes.static == predicted["sram"]["static"]
-    assert core.sizes.flash <= predicted["flash"]["total"] <= 1.1 * core.sizes.flash
+    assert core.sizes.flash <= predicted["flash"]["total"]  # how close it is, test_flash.py asks
 
 
 def test_a_run_may_stop_between_two_applications(source: Path, tmp_path: Path) -> None:
