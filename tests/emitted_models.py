@@ -1,14 +1,17 @@
 """Many compiled models in one shared library on the host, called through ctypes.
 
-Every project's kernels are the same files, so they are compiled once; the models' own C has the model's name before
-every symbol, so any number of them link together. A hook sees (and may replace) each layer's output in the arena.
+Every project's kernels are the same files, so a process compiles them once; the models' own C has the model's name
+before every symbol, so any number of them link together. A hook sees (and may replace) each layer's output in the
+arena.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from mcugrad.emit.layout import align
 from mcugrad.emit.project import Project, emit_project
 from mcugrad.graph import Model
 from mcugrad.program import Kind, Program
+from mcugrad.resources import runtime_dir
 from mcugrad.samples import quantize_samples
 
 Array = npt.NDArray[Any]
@@ -36,6 +40,31 @@ _HookType = ctypes.CFUNCTYPE(None, ctypes.c_uint16)
 Watcher = Callable[[str, "set[str]", Array], "Array | None"]
 
 
+def _gcc(folder: Path, *arguments: str) -> None:
+    subprocess.run(["gcc", *FLAGS, *arguments], cwd=folder, check=True)
+
+
+def _compile(folder: Path, optimise: str, sources: Sequence[str], *flags: str) -> list[str]:
+    """Objects in `folder`, on two cores, at most 50 files a process."""
+    few = min(50, -(-len(sources) // 2))
+    parts = [sources[at : at + few] for at in range(0, len(sources), few)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda part: _gcc(folder, optimise, *flags, "-c", *part), parts))
+    return [f"{Path(source).stem}.o" for source in sources]
+
+
+@functools.cache
+def kernels() -> ctypes.CDLL:
+    """Every kernel and the hook, where models that are loaded later find them."""
+    sources = sorted(str(path) for path in (runtime_dir() / "src").glob("*.c"))
+    with tempfile.TemporaryDirectory(prefix="mcugrad-kernels-") as scratch:
+        folder = Path(scratch)
+        (folder / "hook.c").write_text(_HOOK, encoding="utf-8")
+        objects = _compile(folder, "-O2", [*sources, "hook.c"], f"-I{runtime_dir() / 'include'}")
+        _gcc(folder, "-shared", "-o", "kernels.so", *objects)
+        return ctypes.CDLL(str(folder / "kernels.so"), mode=ctypes.RTLD_GLOBAL)
+
+
 @dataclass(frozen=True)
 class _Entry:
     model: Model
@@ -46,8 +75,9 @@ class _Entry:
 class Emitted:
     """Collects models, builds them in `folder`, runs them. Names must differ and be C identifiers."""
 
-    def __init__(self, folder: Path, optimise: str = "-O1") -> None:
-        self.folder, self.optimise = folder, optimise
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self.entries: dict[str, _Entry] = {}
         self.library: ctypes.CDLL | None = None
 
@@ -57,27 +87,17 @@ class Emitted:
         assert model.name not in self.entries, model.name
         self.entries[model.name] = _Entry(model, program, project)
         for name, text in project.files.items():
-            path = self.folder / name
-            if name.endswith((".c", ".h", ".inc")) and not path.exists():
-                path.write_text(text, encoding="utf-8")
+            if name.startswith(model.name) and name.endswith((".c", ".h")):
+                (self.folder / name).write_text(text, encoding="utf-8")
 
     def build(self) -> None:
-        """Compiles what was added, on two cores. Raises CalledProcessError with gcc's words on stderr."""
-        (self.folder / "hook.c").write_text(_HOOK, encoding="utf-8")
-        sources = sorted(path.name for path in self.folder.glob("*.c"))
-
-        def compile_some(part: list[str]) -> None:
-            for at in range(0, len(part), 50):
-                self._gcc(self.optimise, "-c", *part[at : at + 50])
-
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(compile_some, [part for part in (sources[::2], sources[1::2]) if part]))
-        (self.folder / "objects").write_text("\n".join(s.replace(".c", ".o") for s in sources), encoding="utf-8")
-        self._gcc("-shared", "-o", "models.so", "@objects")
+        """Compiles what was added. Raises CalledProcessError with gcc's words on stderr."""
+        kernels()
+        names = [f"{name}{suffix}.c" for name in self.entries for suffix in ("", "_weights")]
+        objects = _compile(self.folder, "-O0", names, f"-I{runtime_dir() / 'include'}")
+        (self.folder / "objects").write_text("\n".join(objects), encoding="utf-8")
+        _gcc(self.folder, "-shared", "-o", "models.so", "@objects")
         self.library = ctypes.CDLL(str(self.folder / "models.so"))
-
-    def _gcc(self, *arguments: str) -> None:
-        subprocess.run(["gcc", *FLAGS, *arguments], cwd=self.folder, check=True)
 
     def predict(self, name: str, x: Array, watch: Watcher | None = None) -> Array:
         """float32 outputs for one int8 sample (any shape). `watch`, if given, is called as (layer, layers whose
@@ -91,12 +111,12 @@ class Emitted:
         output = np.zeros(entry.model.output_shape, np.float32)
         raised: list[Exception] = []
         hook = _HookType(_hook(entry, base, watch, raised)) if watch is not None else _HookType()
-        library.mcugrad_set_hook(hook)
+        kernels().mcugrad_set_hook(hook)
         getattr(library, f"{name}_init")(ctypes.c_void_p(base))
         getattr(library, f"{name}_predict")(
             ctypes.c_void_p(base), ctypes.c_void_p(data.ctypes.data), ctypes.c_void_p(output.ctypes.data)
         )
-        library.mcugrad_set_hook(_HookType())
+        kernels().mcugrad_set_hook(_HookType())
         if raised:  # it could not cross the C frames
             raise raised[0]
         return output

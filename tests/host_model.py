@@ -11,29 +11,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emitted_models import Emitted
 from mcugrad.emit.project import emit_project
 from mcugrad.pipeline import Compiled
 
 Array = npt.NDArray[Any]
-FLAGS = ("-std=c11", "-ffp-contract=off", "-shared", "-fPIC")
+FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 Edit = Callable[[dict[str, str]], dict[str, str]]
 
 
-class HostModel:
-    """One instance of <name>_t. Build files go to `folder`; `edit` may change the emitted ones: name -> text."""
+def _build(files: dict[str, str], folder: Path) -> ctypes.CDLL:
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sources = sorted(name for name in files if name.endswith(".c"))
+    subprocess.run(["gcc", *FLAGS, *sources, "-o", "model.so"], cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "model.so"))
 
-    def __init__(
-        self, compiled: Compiled, folder: Path, *, optimize: str = "-O1", edit: Edit = lambda files: files
-    ) -> None:
+
+class HostModel:
+    """One instance of <name>_t. Build files go to `folder`; `edit` may change the emitted ones: name -> text.
+
+    Without it kernels are those that every model in this process shares.
+    """
+
+    def __init__(self, compiled: Compiled, folder: Path, *, edit: Edit | None = None) -> None:
         self.model, self.program = compiled.model, compiled.program
-        project = emit_project(self.model, self.program, source="test.onnx", summary="Test.")
-        files = edit(project.files)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        sources = sorted(name for name in files if name.endswith(".c"))
-        subprocess.run(["gcc", *FLAGS, optimize, *sources, "-o", "model.so"], cwd=folder, check=True)
-        self.library = ctypes.CDLL(str(folder / "model.so"))
-        self.layout = project.layout
+        if edit is None:
+            emitted = Emitted(folder)
+            emitted.add(self.model, self.program)
+            emitted.build()
+            assert emitted.library is not None
+            self.project, self.library = emitted.entries[self.model.name].project, emitted.library
+        else:
+            self.project = emit_project(self.model, self.program, source="test.onnx", summary="Test.")
+            self.library = _build(edit(self.project.files), folder)
+        self.layout = self.project.layout
         self._memory = ctypes.create_string_buffer(self.layout.struct_bytes + 16)
         self._base = (ctypes.addressof(self._memory) + 15) // 16 * 16
 
@@ -92,9 +104,10 @@ class HostModel:
         at = self._base + self.layout.struct_bytes - self.layout.arena_bytes
         return np.ctypeslib.as_array((ctypes.c_uint8 * self.layout.arena_bytes).from_address(at))
 
-    def clipped_errors(self) -> int:
-        """Error elements that saturated since the last plan: the first counter behind the state."""
-        return int(np.frombuffer(ctypes.string_at(self._base + self.layout.state_bytes, 4), np.uint32)[0])
+    def counters(self) -> list[int]:
+        """clipped_errors since the last plan and saturated_weights of the last step."""
+        raw = ctypes.string_at(self._base + self.layout.state_bytes, 8)
+        return [int(n) for n in np.frombuffer(raw, np.uint32)]
 
     def state(self) -> dict[str, Array]:
         """Copies of the trained tensors and error ratios by name."""

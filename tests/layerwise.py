@@ -5,6 +5,7 @@ Every layer is given onnxruntime's inputs, so that a difference of one in one la
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from emitted_models import Emitted, Watcher, quantised_input
 from mcugrad.graph import Model
@@ -29,13 +30,24 @@ class Agreement:
     """Elements compared and differing by operator; `worst` is the largest difference in LSB with its layer.
 
     `alone` counts elements of layers that have no counterpart, since the compiler had moved a layout operator
-    before them, or that read from such a layer.
+    before them, or that read from such a layer. `outputs` is the largest difference of the graph's real outputs, when
+    the last layer's integers are theirs, as a part of the largest of them.
     """
 
     elements: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
     alone: int = 0
+    outputs: float = 0.0
     worst: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps([dict(self.elements), dict(self.different), self.alone, self.outputs, self.worst])
+
+    @classmethod
+    def from_json(cls, text: str) -> Agreement:
+        """What `to_json` wrote."""
+        elements, different, alone, outputs, worst = json.loads(text)
+        return cls(Counter(elements), Counter(different), alone, outputs, {op: tuple(w) for op, w in worst.items()})
 
     def add(self, op: str, where: str, ours: Array, theirs: Array) -> None:
         distance = np.abs(ours.astype(np.int32) - theirs.astype(np.int32))
@@ -47,6 +59,7 @@ class Agreement:
         self.elements += other.elements
         self.different += other.different
         self.alone += other.alone
+        self.outputs = max(self.outputs, other.outputs)
         for op, found in other.worst.items():
             self.worst[op] = max(self.worst.get(op, (0, "")), found)
 
@@ -200,7 +213,10 @@ def compare(emitted: Emitted, model: Model, canonical: onnx.ModelProto, theirs: 
     """Runs x (n, *input) through both. Layers without a counterpart, and those they feed, are not compared."""
     layers, agreement = layer_tensors(canonical), Agreement()
     for sample, q in zip(x, quantised_input(model, x), strict=True):
-        emitted.predict(model.name, q, _watcher(theirs.run(sample[None])[0], layers, agreement))
+        tensors, outputs = theirs.run(sample[None])
+        found = emitted.predict(model.name, q, _watcher(tensors, layers, agreement))
+        apart, largest = np.abs(found.ravel() - outputs.ravel()).max(), np.abs(outputs).max()
+        agreement.outputs = max(agreement.outputs, float(apart / max(largest, 1e-30)))
     return agreement
 
 
@@ -220,9 +236,3 @@ def _watcher(tensors: dict[str, Array], layers: dict[str, tuple[str, str]], agre
         return expected
 
     return watch
-
-
-def output_scale(canonical: onnx.ModelProto) -> float:
-    """The scale of the last QuantizeLinear."""
-    last = next(n for n in reversed(canonical.graph.node) if n.op_type == "QuantizeLinear")
-    return float(next(numpy_helper.to_array(t) for t in canonical.graph.initializer if t.name == last.input[1]))

@@ -1,206 +1,181 @@
-"""Random float networks of 5 to 20 layers, and onnxruntime's quantiser with every option. A seed makes one graph."""
+"""Random float networks of 5 to 30 operators, with the blocks that published architectures are made of."""
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
-import onnxruntime.quantization as ort
 
-from frontend_graphs import Builder
-
-Array = npt.NDArray[Any]
+from random_layers import MOST_CHANNELS, Layers
 
 
-@dataclass(frozen=True)
-class Options:
-    """How quantize_static is called."""
-
-    form: str  # QDQ or QOperator
-    activations: str  # QInt8 or QUInt8
-    symmetric: bool
-    per_channel: bool
-    weights: str = "QInt8"
-    weight_zero: bool = False  # WeightSymmetric=False: weights have a zero point
-
-    def __str__(self) -> str:
-        grid = "symmetric" if self.symmetric else "asymmetric"
-        zero = f"-{self.weights}-zero" if self.weight_zero else ""
-        return f"{self.form}-{self.activations}-{grid}-{'channel' if self.per_channel else 'tensor'}{zero}"
-
-
-class _Network:
-    """Draws operators one after the other; `x` is the current tensor of `shape` (channels, *spatial)."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.b = Builder(17, seed)
-        self.rank = int(self.rng.integers(1, 3))
-        size = (12, 28) if self.rank == 1 else (7, 13)
-        self.shape = [self.pick(1, 4), *(self.pick(*size) for _ in range(self.rank))]
-        self.input_shape, self.x = (1, *self.shape), "x"
-        self.earlier: list[tuple[str, list[int]]] = []
-
-    def pick(self, low: int, high: int) -> int:
-        """low..high, both included."""
-        return int(self.rng.integers(low, high + 1))
-
-    def some(self, low: int, high: int, n: int) -> list[int]:
-        return [self.pick(low, high) for _ in range(n)]
+class _Network(Layers):
+    """Draws blocks one after the other, then an end."""
 
     def build(self) -> onnx.ModelProto:
-        if self.pick(0, 5) == 0:
-            self.clip()
-        self.conv()
-        steps = [self.conv] * 4 + [self.pool, self.leaky, self.clip, self.residual, self.concat, self.pad, self.swap]
-        for _ in range(self.pick(4, 17)):
-            self.earlier.append((self.x, list(self.shape)))
-            steps[self.pick(0, len(steps) - 1)]()
-        return self.finish()
+        input_shape = (1, *self.shape)
+        if not self.plain and self.chance(0.1):
+            self.one([self.activation, self.pad, self.batch_norm, self.transpose, self.pool])()
+        while not self.convolve(self.pick(1, 8), [self.pick(1, 3) for _ in range(self.rank)]):
+            pass
+        self.decorate()
+        most = self.pick(5, 30) - 4
+        steps = [self.conv] * 5 + [self.pool, self.pool, self.activation, self.pad, self.transpose, self.reshape]
+        steps += [self.residual, self.residual, self.concat, self.concat, self.inverted, self.basic, self.inception]
+        steps += [self.rename, self.constant, self.separable, self.causal]
+        steps += [self.wrinkle, self.channels_last]
+        if not self.plain:
+            steps += [self.batch_norm, self.shuffle, *[self.constant] * 4]
+        if self.chance(0.1):
+            steps.append(self.squeeze_map)
+        while len(self.b.nodes) < most:
+            self.remember()
+            self.one(steps)()
+        return self.b.model(input_shape, self.end())
 
-    def conv(self) -> None:
-        """Dense, depthwise or grouped; any kernel, stride, dilation and asymmetric padding that fits."""
-        n, c = self.rank, self.shape[0]
-        k, s, d, p = self.some(1, 3, n), self.some(1, 2, n), self.some(1, 2, n), self.some(0, 2, 2 * n)
-        if np.prod(self.shape[1:]) < 30 or self.pick(0, 2):
-            s = [1] * n
-        size = [(self.shape[1 + i] + p[i] + p[n + i] - (k[i] - 1) * d[i] - 1) // s[i] + 1 for i in range(n)]
-        if min(size) < 1 or np.prod(size) > 400:
+    # ---- blocks ------------------------------------------------------------------------------------------------------
+
+    def block_end(self, before: tuple[str, list[int]]) -> None:
+        """The sum with what the block began with, where it fits."""
+        name, shape = before
+        if shape == self.shape and name not in ("x", self.x):
+            self.x = self.b.node("Add", self.x, name) if self.chance(0.5) else self.b.node("Add", name, self.x)
+
+    def bounded(self) -> None:
+        """BatchNormalization and ReLU or ReLU6."""
+        if not self.plain and self.chance(0.5):
+            self.batch_norm()
+        self.x = (
+            self.b.node("Clip", self.x, self.b.const(0.0), self.b.const(6.0))
+            if self.chance(0.7)
+            else self.b.node("Relu", self.x)
+        )
+
+    def inverted(self) -> None:
+        """MobileNetV2: expand, depthwise, project, sum."""
+        n, before = self.rank, (self.x, list(self.shape))
+        wide = self.shape[0] * self.pick(2, 4)
+        if wide > MOST_CHANNELS or not self.convolve(wide, [1] * n):
             return
-        groups = [g for g in range(1, c + 1) if c % g == 0]
-        group = c if self.pick(0, 3) == 0 else groups[self.pick(0, len(groups) - 1)]
-        out = group * self.pick(1, max(1, 12 // group))
-        inputs = [self.x, self.b.random(out, c // group, *k, scale=1 / np.sqrt(c // group * np.prod(k)))]
-        if self.pick(0, 3):
-            inputs.append(self.b.random(out, scale=0.3))
-        self.x = self.b.node("Conv", *inputs, kernel_shape=k, strides=s, dilations=d, group=group, pads=p)
-        self.shape = [out, *size]
-        if self.pick(0, 1):
-            self.clip()
+        self.bounded()
+        if self.convolve(wide, [self.one([3, 5])] * n, [self.one([1, 1, 2])] * n, group=wide):
+            self.bounded()
+        self.convolve(before[1][0] if self.chance(0.7) else self.pick(1, 10), [1] * n)
+        if not self.plain and self.chance(0.5):
+            self.batch_norm()
+        self.block_end(before)
 
-    def clip(self) -> None:
-        low, high = (self.b.const(v) for v in ((0.0, 6.0), (-0.5, 0.7))[self.pick(0, 1)])
-        self.x = self.b.node("Relu", self.x) if self.pick(0, 1) else self.b.node("Clip", self.x, low, high)
-
-    def leaky(self) -> None:
-        self.x = self.b.node("LeakyRelu", self.x, alpha=float(self.rng.choice([0.01, 0.1, 0.3])))
-
-    def pool(self) -> None:
+    def separable(self) -> None:
+        """DS-CNN and MobileNetV1: depthwise, pointwise, each with its activation."""
         n = self.rank
-        if min(self.shape[1:]) < 3:
+        if self.convolve(self.shape[0], [3] * n, [self.one([1, 2])] * n, group=self.shape[0]):
+            self.bounded()
+        if self.convolve(self.pick(1, 16), [1] * n):
+            self.bounded()
+
+    def basic(self) -> None:
+        """ResNet: two convolutions, and a shortcut that is a strided 1x1 convolution where the shape changes."""
+        n, (start, shape) = self.rank, (self.x, list(self.shape))
+        stride, out = [self.one([1, 2])] * n, self.one([shape[0], self.pick(1, 10)])
+        if not self.convolve(out, [3] * n, stride, pads=[1] * 2 * n):
             return
-        k, s = self.some(2, 3, n), self.some(1, 2, n)
-        p = [self.pick(0, k[i % n] - 1) for i in range(2 * n)]
-        op = ("MaxPool", "AveragePool")[self.pick(0, 1)]
-        include = self.pick(0, 1) if op == "AveragePool" else None
-        self.x = self.b.node(op, self.x, kernel_shape=k, strides=s, pads=p, count_include_pad=include)
-        self.shape[1:] = [(self.shape[1 + i] + p[i] + p[n + i] - k[i]) // s[i] + 1 for i in range(n)]
-
-    def residual(self) -> None:
-        same = [name for name, shape in self.earlier if shape == self.shape]
-        before, shape = self.x, list(self.shape)
-        while len(same) < 1 or self.x == before:
-            c = shape[0]
-            self.x = self.b.node(
-                "Conv", self.x, self.b.random(c, c, *[3] * self.rank, scale=0.3), pads=[1] * 2 * self.rank
-            )
-            same = [*same, before]
-        self.x = self.b.node("Add", self.x, same[self.pick(0, len(same) - 1)])
-
-    def concat(self) -> None:
-        fitting = [(n, s) for n, s in self.earlier if s[1:] == self.shape[1:] and n not in (self.x, "x")]
-        if not fitting:
+        self.bounded()
+        self.convolve(out, [3] * n, pads=[1] * 2 * n)
+        main, after = self.x, list(self.shape)
+        self.x, self.shape = start, shape
+        if shape != after or self.chance(0.2):
+            self.convolve(out, [1] * n, stride, pads=[0] * 2 * n)
+        if self.x == "x" or self.shape != after:
+            self.x, self.shape = main, after
             return
-        name, shape = fitting[self.pick(0, len(fitting) - 1)]
-        if shape[0] + self.shape[0] <= 16:
-            self.x = self.b.node("Concat", self.x, name, axis=1)
-            self.shape = [shape[0] + self.shape[0], *self.shape[1:]]
+        self.x, self.shape = self.b.node("Add", main, self.x), after
+        self.x = self.b.node("Relu", self.x)
 
-    def pad(self) -> None:
-        n = self.rank
-        amounts = [0, 0, *self.some(0, 2, n), 0, 0, *self.some(0, 2, n)]
-        if np.prod(self.shape[1:]) < 150:
-            self.x = self.b.node("Pad", self.x, self.b.const(amounts, "i8"), self.b.const(0.0))
-            self.shape[1:] = [self.shape[1 + i] + amounts[2 + i] + amounts[4 + n + i] for i in range(n)]
+    def inception(self) -> None:
+        """Branches from one tensor, joined along the channels."""
+        n, start, shape = self.rank, self.x, list(self.shape)
+        if start == "x":
+            return
+        joined: list[tuple[str, int]] = []
+        for kind in self.rng.permutation(4)[: self.pick(2, 4)]:
+            self.x, self.shape = start, list(shape)
+            if kind == 3:
+                op = self.one(["MaxPool", "AveragePool"])
+                self.x = self.b.node(op, self.x, kernel_shape=[3] * n, strides=[1] * n, pads=[1] * 2 * n)
+            elif not self.convolve(self.pick(1, 6), [1] * n):
+                continue
+            if kind in (1, 2):
+                self.bounded()
+                self.convolve(self.pick(1, 6), [3 if kind == 1 else 5] * n)
+            joined.append((self.x, self.shape[0]))
+        self.x, self.shape = start, shape
+        channels = sum(c for _, c in joined)
+        if len(joined) > 1 and channels <= MOST_CHANNELS and self.fits([channels, *shape[1:]]):
+            self.x, self.shape = self.b.node("Concat", *(name for name, _ in joined), axis=1), [channels, *shape[1:]]
+        elif joined:
+            self.x, self.shape = joined[0][0], [joined[0][1], *shape[1:]]
 
-    def swap(self) -> None:
-        """Rows become columns."""
-        if self.rank == 2:
-            self.x = self.b.node("Transpose", self.x, perm=[0, 1, 3, 2])
-            self.shape = [self.shape[0], self.shape[2], self.shape[1]]
+    def causal(self) -> None:
+        """TCN: dilated convolutions along the last axis, padded on the left alone, and a sum."""
+        n, before = self.rank, (self.x, list(self.shape))
+        for dilation in (1, 2, 4)[: self.pick(1, 3)]:
+            k = self.one([2, 3])
+            left = [0] * (n - 1) + [(k - 1) * dilation]
+            kernel = [1] * (n - 1) + [k]
+            if self.convolve(before[1][0], kernel, None, [1] * (n - 1) + [dilation], [*left, *[0] * n]):
+                self.bounded()
+        self.block_end(before)
 
-    def finish(self) -> onnx.ModelProto:
-        features = self.shape[0] if self.pick(0, 1) else int(np.prod(self.shape))
-        x = self.b.node("GlobalAveragePool", self.x) if features == self.shape[0] else self.x
-        y = self.b.node("Flatten", x)
-        out, trans = self.pick(2, 6), self.pick(0, 1)
-        weight = self.b.random(*((out, features) if trans else (features, out)), scale=1 / np.sqrt(features))
-        if self.pick(0, 2):
-            y = self.b.node("Gemm", y, weight, self.b.random(out), transB=trans)
-        else:
-            y = self.b.node("MatMul", y, self.b.random(features, out, scale=1 / np.sqrt(features)))
-        return self.b.model(self.input_shape, y)
+    def shuffle(self) -> None:
+        """ShuffleNet: the channels of every group spread over all groups."""
+        c, *size = self.shape
+        groups = [g for g in range(2, c) if c % g == 0]
+        if not groups:
+            return
+        g = self.one(groups)
+        split, whole = (self.b.const([1, *dims, *size], "i8") for dims in ((g, c // g), (c,)))
+        y = self.b.node("Reshape", self.x, split)
+        y = self.b.node("Transpose", y, perm=[0, 2, 1, *range(3, self.rank + 3)])
+        self.x = self.b.node("Reshape", y, whole)
+
+    # ---- the end -----------------------------------------------------------------------------------------------------
+
+    def end(self) -> str:
+        """Features, hidden layers, the classifier, perhaps a softmax."""
+        kind, b = self.pick(0, 5), self.b
+        if kind == 0 and self.convolve(self.pick(2, 6), [1] * self.rank):  # SqueezeNet's
+            self.squeeze_map()
+            return b.node("Flatten", self.x)
+        if kind == 1:
+            self.squeeze_map()
+            if self.convolve(self.pick(2, 6), [1] * self.rank):  # a classifier that is a convolution
+                return b.node("Reshape", self.x, b.const([1, -1], "i8"))
+        elif kind <= 3 or self.shape[0] * np.prod(self.shape[1:]) > 400:
+            self.squeeze_map()
+        elif kind == 4:
+            self.x = b.node("Transpose", self.x, perm=[0, *range(2, self.rank + 2), 1])
+        features = int(np.prod(self.shape))
+        y = b.node("Flatten", self.x) if self.chance(0.5) else b.node("Reshape", self.x, b.const([0, -1], "i8"))
+        for _ in range(self.one([0, 0, 0, 1, 2])):
+            wide = self.pick(1, 12)
+            y = b.node("Relu", self.dense(y, features, wide))
+            features = wide
+        y = self.dense(y, features, self.pick(2, 6))
+        if self.chance(0.3):
+            y = b.node(self.one(["Softmax", "LogSoftmax"]), y, axis=self.one([1, -1]))
+        return y
+
+    def dense(self, y: str, features: int, out: int) -> str:
+        """Gemm or MatMul with or without bias."""
+        b, trans = self.b, self.pick(0, 1)
+        scale = 1 / np.sqrt(features)
+        if self.chance(0.7):
+            weight = b.random(*((out, features) if trans else (features, out)), scale=scale)
+            bias = [b.random(out, scale=0.3)] if self.chance(0.8) else []
+            return b.node("Gemm", y, weight, *bias, transB=trans)
+        y = b.node("MatMul", y, b.random(features, out, scale=scale))
+        return b.node("Add", y, b.random(out, scale=0.3)) if not self.plain and self.chance(0.6) else y
 
 
-def network(seed: int) -> onnx.ModelProto:
-    """The float network of `seed`, input x, batch 1."""
-    return _Network(seed).build()
-
-
-def samples(model: onnx.ModelProto, seed: int, n: int) -> Array:
-    """n normally distributed inputs (n, *input) with a mean of a third, so that grids are not symmetric by chance."""
-    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
-    return (np.random.default_rng(seed).standard_normal((n, *dims[1:])) + 1 / 3).astype(np.float32)
-
-
-class _Reader(ort.CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, x: Array) -> None:
-        self.rest: Iterator[Array] = iter(x)
-
-    def get_next(self) -> dict[str, Array] | None:
-        sample = next(self.rest, None)
-        return None if sample is None else {"x": sample[None]}
-
-
-def quantized(model: onnx.ModelProto, x: Array, options: Options) -> onnx.ModelProto:
-    """quantize_static(model) calibrated on x.
-
-    With uint8 activations int8 weights have 7 bits: onnxruntime's kernels for x86 without VNNI add pairs of products in
-    saturating int16, which 8 bits overflow; the integers of such a run are wrong. Those for uint8 weights are exact.
-    """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    onnx.helper.set_model_props(copy, {"onnx.quant.pre_process": "onnxruntime.quant"})
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    onnxruntime.set_default_logger_severity(3)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "q.onnx"
-            ort.quantize_static(
-                copy,
-                path,
-                _Reader(x),
-                quant_format=ort.QuantFormat[options.form],
-                per_channel=options.per_channel,
-                reduce_range=(options.activations, options.weights) == ("QUInt8", "QInt8"),
-                activation_type=ort.QuantType[options.activations],
-                weight_type=ort.QuantType[options.weights],
-                extra_options={
-                    "ActivationSymmetric": options.symmetric,
-                    "WeightSymmetric": not options.weight_zero,
-                    "ForceQuantizeNoInputCheck": True,
-                },
-            )
-            return onnx.load(path)
-    finally:
-        logging.disable(level)
-        onnxruntime.set_default_logger_severity(2)
+def network(seed: int, *, plain: bool = True) -> onnx.ModelProto:
+    """The float network of `seed`, input x, batch 1; `plain`: for onnxruntime's quantiser as it is."""
+    return _Network(np.random.default_rng(seed), plain=plain).build()

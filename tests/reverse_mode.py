@@ -27,11 +27,16 @@ F32 = np.float32
 
 
 def gradients(
-    main: relax.Function, values: Mapping[str, npt.NDArray[Any]], wanted: Sequence[str], target: npt.NDArray[Any]
+    main: relax.Function,
+    values: Mapping[str, npt.NDArray[Any]],
+    wanted: Sequence[str],
+    target: npt.NDArray[Any],
+    store: Callable[[Array], Array] = lambda error: error,
 ) -> tuple[float, dict[str, Array]]:
     """Loss of main(**values), and its gradient by every parameter named in `wanted`, in the parameter's own units.
 
-    `target`: int32 (1,), a class, for cross entropy; float32 outputs for the mean squared error.
+    `target`: int32 (1,), a class, for cross entropy; float32 outputs for the mean squared error. `store` is what
+    keeping an adjoint in memory does to it: a convolution's at its accumulator, others' at their result.
     """
     known = {p: np.asarray(values[p.name], np.float64) for p in main.params}
     moving = {p for p in main.params if p.name in wanted}
@@ -43,7 +48,7 @@ def gradients(
     for var, call in bindings(main):
         operands = [call] if isinstance(call, relax.Var) else list(call.args[:1] if _is_view(call) else call.args)
         needs = [isinstance(a, relax.Var) and a in moving for a in operands]
-        known[var], pull = _apply(call, [value(a) for a in operands], needs)
+        known[var], pull = _apply(call, [value(a) for a in operands], needs, store)
         if any(needs):
             moving.add(var)
             tape.append((var, [a if n else None for a, n in zip(operands, needs, strict=True)], pull))
@@ -64,13 +69,16 @@ def _is_view(call: relax.Expr) -> bool:
     return op_name(call) == "relax.reshape"
 
 
-def _apply(call: relax.Expr, operands: list[Array], needs: list[bool]) -> tuple[Array, Pull]:
+def _apply(
+    call: relax.Expr, operands: list[Array], needs: list[bool], store: Callable[[Array], Array]
+) -> tuple[Array, Pull]:
     if isinstance(call, relax.Var):
         return operands[0], lambda adjoint: [adjoint]
     if _is_view(call):
         before = operands[0].shape
         return operands[0].reshape(shape(call)), lambda adjoint: [adjoint.reshape(before)]
-    return OPERATORS[op_name(call)](operands, needs, attributes(call))
+    result, pull = OPERATORS[op_name(call)](operands, needs, {**attributes(call), "store": store})
+    return result, pull if op_name(call) == "mg.conv2d" else lambda adjoint: pull(store(adjoint))
 
 
 def loss_and_adjoint(outputs: Array, target: npt.NDArray[Any]) -> tuple[float, Array]:
@@ -181,7 +189,7 @@ def _conv2d(operands: list[Array], needs: list[bool], k: Attrs) -> tuple[Array, 
     y = _round(_f32(acc, scale[:, None]), k).reshape(1, out, *windows.size)
 
     def pull(adjoint: Array) -> list[Array | None]:
-        e = (adjoint * _free(y, k) * scale.reshape(1, -1, 1, 1)).reshape(groups, out // groups, -1)
+        e = k["store"](adjoint * _free(y, k) * scale.reshape(1, -1, 1, 1)).reshape(groups, out // groups, -1)
         dx = dw = None
         if needs[0]:
             seen = (rows.transpose(0, 2, 1) @ e).reshape(len(centred), *kernel, *windows.size)

@@ -126,7 +126,7 @@ class _Built:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, calibration: Callable[[str], Path]) -> _Built:
     """All networks for inference, in one shared library; no board's budget applies on the host."""
-    emitted, models = Emitted(tmp_path_factory.mktemp("models"), "-O2"), {}
+    emitted, models = Emitted(tmp_path_factory.mktemp("models")), {}
     for name in NAMES:
         graph = frontend.load_model(_file(name))
         quantised = graph if name.endswith("int8") else frontend.quantize(graph, np.load(calibration(name))["x"])

@@ -22,8 +22,8 @@ from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session, SessionResult
 from mcugrad.simulate.toolchain import Compiler
 from mcugrad.simulate.vm import ReferenceTrainer
-from random_networks import Options as QuantizerOptions
-from random_networks import quantized
+from quantiser import Options as QuantizerOptions
+from quantiser import quantized
 
 pytestmark = pytest.mark.device
 

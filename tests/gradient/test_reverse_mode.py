@@ -19,7 +19,7 @@ from graphs import imported, residual_2d, samples, watch
 from mcugrad.frontend.importer import import_model
 from mcugrad.frontend.normalise import prepare
 from mcugrad.graph import Model
-from random_networks import Options, quantized
+from quantiser import Options, quantized
 from reverse_mode import gradients
 from straight_through import OPERATORS, Dual, cross_entropy, differences, mse
 

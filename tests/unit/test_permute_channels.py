@@ -25,7 +25,8 @@ from mcugrad.pipeline import compile_model
 from mcugrad.plan import plan
 from mcugrad.program import Null, Struct
 from mcugrad.scheme import Channels, Scheme, Selection, Subset, resolve, runs
-from random_networks import Options, network, quantized, samples
+from quantiser import Options, quantized, samples
+from random_networks import network
 from straight_through import Dual
 
 Array = npt.NDArray[Any]

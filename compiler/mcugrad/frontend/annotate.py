@@ -129,11 +129,21 @@ def _spread(graph: Graph) -> None:
         before, after = known[0], graph.quant.get(node.output)
         if after is None:
             graph.quant[node.output] = before
-        elif after != before and node.op not in ("Relu", "Clip", "Max", "Min"):
+        elif (
+            after != before and node.op not in ("Relu", "Clip", "Max", "Min") and not _fills_beyond(graph, node, before)
+        ):
             inner = graph.add_tensor(f"{node.output}/same", graph.shapes[node.output], before)
             last = Node("Requantize", graph.new_name(f"{node.name}/requantize"), [inner], [node.output])
             node.outputs[0] = inner
             graph.replace(node, [node, last])
+
+
+def _fills_beyond(graph: Graph, node: Node, grid: QuantParams) -> bool:
+    """Whether a Pad fills with a value that its operand's grid does not reach, as a negative one behind a Relu."""
+    if node.op != "Pad" or not node.input(2):
+        return False
+    steps = float(graph.consts[node.inputs[2]].reshape(-1)[0]) / grid.scale + grid.zero_point
+    return not -128.5 <= steps <= 127.5
 
 
 def check_weight(graph: Graph, node: Node) -> None:

@@ -135,8 +135,30 @@ def _gradient_pad(y: relax.Var, call: relax.Call, adjoint: relax.Var, builder: r
     return [error.scale(part, factor=attrs["scale"])]
 
 
+def four_axes(
+    begin: Sequence[int], size: Sequence[int], dims: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]] | None:
+    """The block of `size` at `begin` in a tensor of `dims`, as one of at most four axes; None where that needs more.
+
+    Axes that the block takes whole join the axis before them.
+    """
+    axes = list(zip(begin, size, dims, strict=True))
+    while len(axes) > 4:
+        whole = next((i for i in reversed(range(2, len(axes))) if axes[i][1] == axes[i][2]), None)
+        if whole is None:
+            return None
+        factor = axes.pop(whole)[2]
+        start, extent, dim = axes[whole - 1]
+        axes[whole - 1] = start * factor, extent * factor, dim * factor
+    starts, sizes, wholes = zip(*axes, strict=True)
+    return starts, sizes, wholes
+
+
 def _block(begin: Sequence[int], size: Sequence[int], dims: Sequence[int], dense_source: bool) -> tuple[Struct, int]:
     """The block of `size` at `begin` in a tensor of `dims` against a dense one, and its offset in the former."""
+    flat = four_axes(begin, size, dims)
+    assert flat is not None  # the importer refuses it
+    begin, size, dims = flat
     (channels, rows, columns), (_, height, width) = chw(size), chw(dims)
     start = chw(begin, missing=0)
     dense, sparse = (rows * columns, columns), (height * width, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from tvm import relax, te
 from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, dtype, same_channels, shape
 from mcugrad.ops.requantize import chw
 from mcugrad.program import ErrorType, Ref, Struct, Value
+
+MOST_AXES = 4  # of mg_permute_t
 
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
@@ -36,14 +39,26 @@ def _gradient(_y: relax.Var, call: relax.Call, adjoint: relax.Var, _b: relax.Blo
     return [permute_dgrad(adjoint, axes=inverse, layer=attrs["layer"])]
 
 
+def runs_of_axes(dims: Sequence[int], axes: Sequence[int]) -> list[tuple[int, int]]:
+    """The permutation as the fewest loops, outermost first: (size, stride in x) of axes that stay neighbours in y.
+
+    A channel shuffle of a tensor (1, groups, channels, rows, columns) is three. The kernel has MOST_AXES.
+    """
+    strides = [math.prod(dims[axis + 1 :]) for axis in range(len(dims))]
+    loops: list[tuple[int, int]] = []
+    for size, stride in ((dims[a], strides[a]) for a in axes if dims[a] > 1):
+        if loops and loops[-1][1] == size * stride:
+            loops[-1] = loops[-1][0] * size, stride
+        else:
+            loops.append((size, stride))
+    return loops
+
+
 def permute_struct(dims: Sequence[int], axes: Sequence[int]) -> Struct:
-    """mg_permute_t of the permutation of a tensor of shape `dims` (rank <= 4)."""
-    strides = [1] * len(dims)
-    for axis in reversed(range(len(dims) - 1)):
-        strides[axis] = strides[axis + 1] * dims[axis + 1]
-    missing = 4 - len(dims)
-    out_shape = (1,) * missing + tuple(dims[a] for a in axes)
-    return Struct("mg_permute_t", (("shape", out_shape), ("stride", (0,) * missing + tuple(strides[a] for a in axes))))
+    """mg_permute_t of the permutation of a tensor of shape `dims`, whose loops are at most MOST_AXES."""
+    loops = runs_of_axes(dims, axes)
+    sizes, strides = zip(*[(1, 0)] * (MOST_AXES - len(loops)), *loops, strict=True)
+    return Struct("mg_permute_t", (("shape", sizes), ("stride", strides)))
 
 
 def _lower(low: Lowering, var: relax.Var, call: relax.Call) -> None:

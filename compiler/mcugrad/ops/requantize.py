@@ -8,6 +8,7 @@ within one unit of onnxruntime's DequantizeLinear + QuantizeLinear. Gradient: ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,16 @@ FIELDS = ("scale", "alpha", "x_zero", "y_zero", "y_min", "y_max")
 
 
 def chw(dims: Sequence[int], missing: int = 1) -> tuple[int, int, int]:
-    """(channels, rows, columns) of a batch-1 shape of rank 1 to 4, or, with `missing` 0, of a position in one.
+    """(channels, rows, columns) of a batch-1 shape, or, with `missing` 0, of a position in one of rank 1 to 4.
 
-    Axes that are not there are `missing`; 1-D data is one row.
+    Axes that are not there are `missing`; 1-D data is one row, and axes past the fourth count as columns.
     """
     rest = tuple(dims[1:]) if len(dims) > 1 else tuple(dims)
     if len(rest) == 1:
         return rest[0], missing, missing
     if len(rest) == 2:
         return rest[0], missing, rest[1]
-    return rest[0], rest[1], rest[2]
+    return rest[0], rest[1], math.prod(rest[2:])
 
 
 def requantize_struct(attrs: Attrs) -> Struct:

@@ -23,6 +23,7 @@ from mcugrad.errors import McugradError
 from mcugrad.resources import targets_dir
 from mcugrad.simulate.board import Board, board_dir
 from mcugrad.simulate.elf import read_elf
+from mcugrad.simulate.objects import fetch, keep, object_key
 from mcugrad.simulate.stack import read_stack_usage, stack_bound
 from mcugrad.simulate.toolchain import Compiler, find_compiler, tool_version
 
@@ -97,10 +98,12 @@ def build(
     sanitize: bool = False,
     defines: Sequence[str] = (),
     build_dir: Path | None = None,
+    objects: Path | None = None,
 ) -> Firmware:
     """Build the session firmware of the compiled model in `folder` (default place: folder/build/<variant>/).
 
-    A program that is up to date is not built again. Raises McugradError when a tool is missing, the folder is not a
+    A program that is up to date is not built again. `objects` is a folder that keeps compiled kernels and start-up
+    code from one model to the next (see objects.py). Raises McugradError when a tool is missing, the folder is not a
     compiled model, the program is over the board's SRAM or flash, or its stack bound over the board's reserve.
     """
     name = read_manifest(folder)["name"]
@@ -123,6 +126,7 @@ def build(
         sanitize=sanitize,
         defines=(*model, *defines),
         build_dir=build_dir or folder / "build" / variant,
+        objects=objects,
     )
 
 
@@ -151,11 +155,12 @@ def build_program(
     sanitize: bool = False,
     defines: Sequence[str] = (),
     check_stack: bool = True,
+    objects: Path | None = None,
 ) -> Firmware:
     """Build C files with a `main` for a board; on an emulated one start-up, MPU window and fault report are added.
 
     `check_stack=False` leaves out the stack bound (0 then), for programs that have none, as recursive ones.
-    Raises McugradError as `build` does.
+    `objects`: see `build`. Raises McugradError as `build` does.
     """
     if sanitize and not board.native:
         raise McugradError(f"sanitizers run only on the host: build without them for {board.name}")
@@ -168,8 +173,8 @@ def build_program(
     if done is not None:
         return done
     with tempfile.TemporaryDirectory(dir=build_dir) as scratch:
-        objects = _compile(job, Path(scratch))
-        elf = _link(job, objects, Path(scratch))
+        compiled = _compile(job, Path(scratch), objects)
+        elf = _link(job, compiled, Path(scratch))
         firmware = _measure(elf, job, check_stack)
         for file in (elf, elf.with_suffix(".map")):
             file.replace(build_dir / file.name)
@@ -215,13 +220,18 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def _compile(job: _Job, scratch: Path) -> list[Path]:
+def _compile(job: _Job, scratch: Path, cache: Path | None) -> list[Path]:
     def one(source: Path, target: Path) -> None:
+        key = None if cache is None else object_key(source, tool_version(job.compiler), job.flags)
+        if cache is not None and key is not None and fetch(cache, key, target):
+            return
         answer = _run([job.compiler, *job.flags, "-c", str(source.resolve()), "-o", str(target)])
         if answer.returncode:
             lines = [line for line in answer.stderr.splitlines() if "error:" in line] or answer.stderr.splitlines()[-1:]
             reason = lines[0] if lines else f"exit code {answer.returncode}"
             raise McugradError(f"{Path(job.compiler).name} refuses {source.name} for {job.board.name}: {reason}")
+        if cache is not None and key is not None:
+            keep(cache, key, target)
 
     # Numbered, because a model may be called what one of our own files is called.
     objects = [scratch / f"{i:03d}_{source.stem}.o" for i, source in enumerate(job.sources)]

@@ -86,7 +86,7 @@ def measure(network: Network, model: Model, errors: str, samples: int = IMAGES, 
         x, y = network.draw(samples, TEST)
         for i, (sample, target) in enumerate(zip(on_grid(model, x), y, strict=True)):
             loss, emitted = steps.gradients(saved, sample, target)
-            if steps.host.clipped_errors():
+            if steps.host.counters()[0]:
                 clipped.append(i)
             at = {**point, main.params[0].name: sample.reshape(model.input_shape)}
             true_loss, true = gradients(main, at, compiled.selection.names, np.atleast_1d(target))

@@ -65,7 +65,7 @@ class Ours:
     """
 
     def __init__(self, networks: Sequence[str], folder: Path) -> None:
-        self.emitted = Emitted(folder, "-O2")
+        self.emitted = Emitted(folder)
         self.graphs = {name: frontend.load_model(NETWORKS[name].path) for name in networks}
         self.models: dict[str, Model] = {}
         self.known: dict[tuple[str, int], Array] = {}

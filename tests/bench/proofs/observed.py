@@ -62,7 +62,7 @@ class ObservedSteps:
     def __init__(self, compiled: Compiled, folder: Path) -> None:
         self.model, self.names = compiled.model, compiled.selection.names
         self.capacity = 1 + sum(p.value.size for p in self._parameters() if not p.is_float)
-        self.host = HostModel(compiled, folder, optimize="-O2", edit=self._observed)
+        self.host = HostModel(compiled, folder, edit=self._observed)
         library = self.host.library
         library.mcugrad_key.restype = ctypes.c_uint32
         self._keys = {name: library.mcugrad_key(i) for i, name in enumerate(self.names)}

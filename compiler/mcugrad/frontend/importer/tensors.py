@@ -16,7 +16,9 @@ from mcugrad.frontend.importer.values import Logits, Pending, Quantized, Sample,
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input, ratio
 from mcugrad.frontend.importer.windows import pool_attrs
 from mcugrad.graph import Grid
+from mcugrad.ops.box import four_axes
 from mcugrad.ops.operator import shape
+from mcugrad.ops.permute import MOST_AXES, runs_of_axes
 
 
 def concat(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
@@ -38,15 +40,24 @@ def concat(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
 
 
 def pad(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
-    """Constant mode; the result keeps the operand's grid."""
+    """Constant mode."""
     x = walk.activation(node)
     pads = [int(p) for p in walk.array(node, 1).data] if has_input(node, 1) else list(attrs["pads"])
-    grid, rank = x.grid, len(shape(x.var))
+    rank = len(shape(x.var))
+    dims = [b + d + e for b, d, e in zip(pads[:rank], shape(x.var), pads[rank:], strict=True)]
+    if four_axes(pads[:rank], shape(x.var), dims) is None:
+        raise McugradError(
+            f"node '{node.name}' (Pad): pads too many axes of a tensor of {rank}; pad before the Reshape that made it"
+        )
     value = float(walk.array(node, 2).real().reshape(())) if has_input(node, 2) else 0.0
-    fill = int(np.clip(np.rint(np.float32(value) / np.float32(grid.scale)) + grid.zero_point, -128, 127))
-    same = {"scale": 1.0, "alpha": 1.0, "x_zero": grid.zero_point, "y_zero": grid.zero_point, "y_scale": grid.scale}
-    where = {"begin": pads[:rank], "end": pads[rank:], "y_min": -128, "y_max": 127}
-    return Quantized(walk.emit(ops.pad(x.var, fill=fill, layer=node.name, **same, **where)), grid)
+
+    def emit(grid: Grid, low: int, high: int) -> relax.Var:
+        fill = int(np.clip(np.rint(np.float32(value) / np.float32(grid.scale)) + grid.zero_point, low, high))
+        k = {"scale": ratio(x.grid, grid), "alpha": 1.0, "x_zero": x.grid.zero_point, "y_zero": grid.zero_point}
+        where = {"begin": pads[:rank], "end": pads[rank:], "y_min": low, "y_max": high, "y_scale": grid.scale}
+        return walk.emit(ops.pad(x.var, fill=fill, layer=node.name, **k, **where))
+
+    return Pending(emit, node.name)
 
 
 # ---- pools -----------------------------------------------------------------------------------------------------------
@@ -116,6 +127,10 @@ def transpose(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
     if isinstance(value, Sample) and value.axes is None:
         return Sample(tuple(value.shape[a] for a in axes), axes)
     x = walk.activation(node)
+    if len(runs_of_axes(shape(x.var), axes)) > MOST_AXES:
+        raise McugradError(
+            f"node '{node.name}' (Transpose): {axes} moves more than {MOST_AXES} axes apart; use two Transposes"
+        )
     call = ops.permute(x.var, axes=list(axes), layer=node.name, y_scale=x.grid.scale, y_zero=x.grid.zero_point)
     return Quantized(walk.emit(call), x.grid)
 
