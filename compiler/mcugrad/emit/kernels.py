@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcugrad.resources import runtime_dir
 
-_DEFINITION = re.compile(r"^(?:void|bool|float|u?int32_t|int64_t)\s+(mg_\w+)\(", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?:const )?(?:void|bool|float|u?int32_t|int64_t)\s+\*?(mg_\w+)\(", re.MULTILINE)
 _MACRO_DEFINITION = re.compile(r"^#define\s+\w+\s+(mg_\w+)\s*$", re.MULTILINE)  # a template instance names its kernel
 _USE = re.compile(r"\b(mg_\w+)\(")
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
