@@ -32,11 +32,12 @@ static void widen_apart(const mg_depthwise_t *d, const mg_conv2d_t *g, const int
 static void store_sums(mg_depthwise_t *d, const int8_t *turned, int32_t c, int32_t first, mg_store_t *s) {
     const int32_t width = d->g->out_w;
     const int16_t *plane = d->plane;
+    const float *acc = (const float *)(const void *)d->sums;
     for (int32_t row = d->oy, end = d->oy + d->rows; row < end;) {
         const int32_t n = mg_min_i32(end - row, d->sum_rows);
         d->taps.rows = n;
         mg_depthwise_sums(&d->taps, plane, turned, d->sums);
-        const float *acc = mg_sums_to_float(d->sums, n, d->columns);
+        mg_sums_to_float(d->sums, n, d->columns);
         if (d->columns == width) { /* then the rows are one */
             mg_store_rows(s, c, first + row * width, acc, n * width, 1);
         }

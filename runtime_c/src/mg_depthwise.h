@@ -40,7 +40,7 @@ void mg_requantize_sums(const mg_requantize_sums_t *t, const int32_t *restrict s
                         int8_t *restrict y);
 
 /* The sums of `rows` x `columns` as float32, in their place and without the gaps at the rows' ends. */
-const float *mg_sums_to_float(int32_t *sums, int32_t rows, int32_t columns);
+void mg_sums_to_float(int32_t *sums, int32_t rows, int32_t columns);
 
 /* ---- tiles (depthwise_tile.c) -------------------------------------------------------------------------------- */
 

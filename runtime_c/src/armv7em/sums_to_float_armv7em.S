@@ -9,7 +9,6 @@ columns .req r2
 from    .req r3
 n       .req r4
 excess  .req r5             /* bytes of what is converted behind a row's end */
-result  .req r12
 
     .section .text.mg_sums_to_float, "ax", %progbits
     .balign 4
@@ -17,7 +16,6 @@ result  .req r12
     .type mg_sums_to_float, %function
 mg_sums_to_float:
     push    {r4, r5}
-    mov     result, r0
     mov     from, r0
     rsb     excess, columns, #0
     and     excess, excess, #3
@@ -33,7 +31,6 @@ mg_sums_to_float:
     sub     to, to, excess              /* the next row, or nobody, writes over it */
     subs    rows, rows, #1
     bne     1b
-    mov     r0, result
     pop     {r4, r5}
     bx      lr
     .size mg_sums_to_float, . - mg_sums_to_float
