@@ -120,7 +120,8 @@ RESULTS = {
     "mg_scale_observe": ctypes.c_bool,
     "mg_random_key": ctypes.c_uint32,
     **{
-        f"mg_conv2d_update_weight_{variant}{t}": ctypes.c_uint32
+        f"mg_conv2d_{window}update_weight_{variant}{t}": ctypes.c_uint32
+        for window in ("", "pointwise_")
         for variant in ("", "residual_", "accumulate_")
         for t in ERROR_TYPES
     },

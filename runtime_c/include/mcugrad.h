@@ -307,6 +307,23 @@ void mg_update_bias_accumulate_s16(const int16_t *restrict e, int32_t channels, 
 void mg_update_bias_accumulate_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
                                    float rate, const mg_random_t *random, bool apply, int32_t *restrict pending,
                                    int32_t *restrict b);
+/* mg_conv2d_update_weight_..._s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1.
+ * scratch, aligned to 4 bytes: panels * 4 * P + P int16, P = positions rounded up to a multiple of four; that many times
+ * four input channels, at most 16 of them, are expanded at once. */
+uint32_t mg_conv2d_pointwise_update_weight_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
+                                              const mg_subset_t *subset, const float *restrict qas, float rate,
+                                              const mg_random_t *random, int32_t panels, int16_t *restrict scratch,
+                                              int8_t *restrict w);
+uint32_t mg_conv2d_pointwise_update_weight_residual_s8(const mg_conv2d_t *g, const int8_t *restrict e,
+                                                       const int8_t *restrict x, const mg_subset_t *subset,
+                                                       const float *restrict qas, float rate, int8_t *restrict residual,
+                                                       int32_t panels, int16_t *restrict scratch, int8_t *restrict w);
+uint32_t mg_conv2d_pointwise_update_weight_accumulate_s8(const mg_conv2d_t *g, const int8_t *restrict e,
+                                                         const int8_t *restrict x, const mg_subset_t *subset,
+                                                         const float *restrict qas, float rate,
+                                                         const mg_random_t *random, bool apply,
+                                                         int16_t *restrict pending, int32_t panels,
+                                                         int16_t *restrict scratch, int8_t *restrict w);
 
 /* The light ones read any error type (`e_type`) as float, exactly. */
 /* acc = e: masks, per-channel scales, sums of two errors, a change of type. channels x plane elements; out may be

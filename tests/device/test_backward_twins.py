@@ -20,6 +20,7 @@ PROGRAMS = {
     "store": ("store",),
     "panel_sums": ("panel_sums_s8", "weight_columns_s8"),
     "depthwise": DEPTHWISE,
+    "wgrad": ("rows_pair_s8", "rows_panel_s8", "step_weights_s8"),
 }
 
 

@@ -10,8 +10,10 @@ from frontend_graphs import Builder
 from graphs import imported, residual_2d
 from mcugrad.pipeline import compile_model
 from mcugrad.plan import place
-from mcugrad.plan.gradients import BY_PANELS, DGRAD, LEAST_BYTES, use_panels_backward
+from mcugrad.plan.gradients import DGRAD, DGRAD_BY_PANELS, LEAST_BYTES, UPDATES, use_panels_backward
 from mcugrad.program import Kind, Program, Value
+
+UPDATE = "mg_conv2d_update_weight_s8"
 
 
 def _bottleneck() -> onnx.ModelProto:
@@ -30,8 +32,11 @@ def _calls(program: Program, kernel: str) -> dict[str, tuple[object, ...]]:
 
 def _without(program: Program) -> Program:
     """The program as it was before the pass."""
+    general = {DGRAD_BY_PANELS: DGRAD, **{panels: window for window, panels in UPDATES.items()}}
     calls = tuple(
-        replace(c, kernel=DGRAD, args=(*c.args[:3], *c.args[5:]), writes=c.writes[:1]) if c.kernel == BY_PANELS else c
+        replace(c, kernel=general[c.kernel], args=(*c.args[:-3], c.args[-1]), writes=c.writes[:1])
+        if c.kernel in general
+        else c
         for c in program.calls
     )
     return replace(program, calls=calls)
@@ -39,17 +44,20 @@ def _without(program: Program) -> Program:
 
 def test_pointwise_gradients_multiply_panels_and_no_others() -> None:
     program = compile_model(imported(_bottleneck()), "all").program
-    assert set(_calls(program, BY_PANELS)) == {"narrow", "expand"}
+    assert set(_calls(program, DGRAD_BY_PANELS)) == {"narrow", "expand"}
+    assert set(_calls(program, UPDATES[UPDATE])) == {"narrow", "expand"}
+    assert set(_calls(program, UPDATE)) == {"stem"}
     assert not _calls(program, DGRAD)
     padded = compile_model(imported(residual_2d()), "all").program
-    assert not _calls(padded, BY_PANELS)
+    assert not _calls(padded, DGRAD_BY_PANELS)
     assert {"point", "wide", "grouped", "depthwise", "dilated", "last"} <= set(_calls(padded, DGRAD))
 
 
 def test_scratch_takes_what_the_busiest_call_leaves() -> None:
     program = compile_model(imported(_bottleneck()), "all").program
     scratch = {b.layer: b.elements for b in program.buffers.values() if b.kind is Kind.SCRATCH and ".e.panel" in b.name}
-    assert {layer: args[3] for layer, args in _calls(program, BY_PANELS).items()} == dict.fromkeys(scratch, Value(9))
+    panels = {layer: args[3] for layer, args in _calls(program, DGRAD_BY_PANELS).items()}
+    assert panels == dict.fromkeys(scratch, Value(9))
     assert scratch == {"narrow": (4 * 9 + 1) * 8, "expand": (4 * 9 + 1) * 12}  # 36 positions at once
     assert program.arena_bytes <= place(_without(program)).arena_bytes + LEAST_BYTES
 

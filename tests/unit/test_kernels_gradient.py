@@ -222,6 +222,39 @@ def test_update_weight_that_keeps_its_rest(
     np.testing.assert_array_equal(rest, expected_rest)
 
 
+@given(
+    CHANNELS,
+    CHANNELS,
+    st.sampled_from([(1, 1), (1, 3), (2, 2), (5, 5), (3, 7)]),
+    st.integers(1, 4),
+    st.sampled_from(["", "residual_", "accumulate_"]),
+    SEEDS,
+    st.booleans(),
+)
+@FEW
+def test_pointwise_update_by_panels(
+    kernels: Kernels, in_c: int, out_c: int, size: tuple[int, int], panels: int, variant: str, seed: int, listed: bool
+) -> None:
+    """It moves the weights that the kernel for any window moves, and by as much."""
+    conv = Conv(1, in_c, out_c, size, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), zeros=(seed % 256 - 128, 0))
+    case = Updated.draw(conv, "s8", seed, listed)
+    row = -(-size[0] * size[1] // 4) * 4
+    found = []
+    for window in ("", "pointwise_"):
+        w, rest = case.w.copy(), np.full(case.w.shape, 100, np.int16 if variant == "accumulate_" else np.int8)
+        rounding = {
+            "": (Random(seed, 3, 5),),
+            "residual_": (rest,),
+            "accumulate_": (Random(seed, 3, 5), seed % 2, rest),
+        }
+        scratch = (panels, np.zeros((4 * panels + 1) * row, np.int16)) if window else ()
+        name = f"conv2d_{window}update_weight_{variant.removesuffix('_')}".removesuffix("_")
+        saturated = case.run(kernels, name, w, *rounding[variant], *scratch, unit=256.0 if variant else 1.0)
+        found.append((w, rest, saturated))
+    for general, pointwise in zip(*found, strict=True):
+        np.testing.assert_array_equal(pointwise, general)
+
+
 def _bias_case(kind: str, channels: int, plane: int, seed: int) -> tuple[Array, Array, Array, F32, Array]:
     """Error, bias, QAS factors, rate and gradient."""
     rng = np.random.default_rng(seed)

@@ -1,7 +1,8 @@
-"""Program -> Program in which the int8 gradients of pointwise convolutions multiply panels of the error.
+"""Program -> Program in which the int8 gradients of pointwise convolutions multiply panels.
 
-A panel is four positions, expanded to int16 once for all input channels. The weights are transposed two channels at a
-time for as many panels as the scratch holds, which lives for one call. Scratch is free as long as no more bytes are
+By the input: a panel is four positions of the error, expanded to int16 once for all input channels, and the weights are
+transposed two channels at a time for as many panels as there are. By the weight: four channels of the input, expanded
+once for all output channels. The panels are scratch that lives for one call. It is free as long as no more bytes are
 alive than at the busiest call; beyond that a gradient gets what it needs at least.
 """
 
@@ -9,9 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
+from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
-DGRAD, BY_PANELS = "mg_conv2d_dgrad_s8", "mg_conv2d_pointwise_dgrad_s8"
+DGRAD, DGRAD_BY_PANELS = "mg_conv2d_dgrad_s8", "mg_conv2d_pointwise_dgrad_s8"
+UPDATES = {
+    f"mg_conv2d_update_weight_{rounding}s8": f"mg_conv2d_pointwise_update_weight_{rounding}s8"
+    for rounding in ("", "residual_", "accumulate_")
+}
 MOST_PANELS, LEAST_BYTES = 16, 4096
 ALIGNMENT = 8
 
@@ -21,15 +26,18 @@ def use_panels_backward(program: Program) -> Program:
     alive = _bytes_alive(program)
     buffers, calls = dict(program.buffers), []
     for call, live in zip(program.calls, alive, strict=True):
-        if not _fits(call):
+        if call.kernel not in (DGRAD, *UPDATES) or not _is_pointwise(call):
             calls.append(call)
             continue
-        panels, elements = _panels(call, max(LEAST_BYTES, max(alive) - live))
-        scratch = Buffer(f"{call.writes[0]}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
+        room = max(LEAST_BYTES, max(alive) - live - ALIGNMENT)
+        panels, elements = _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
+        kind = "e" if call.kernel == DGRAD else "w"
+        scratch = Buffer(f"{call.layer}.{kind}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
         buffers[scratch.name] = scratch
-        geometry, e, w, *rest = call.args
-        args: tuple[Argument, ...] = (geometry, e, w, Value(panels), Ref(scratch.name), *rest)
-        calls.append(replace(call, kernel=BY_PANELS, args=args, writes=(*call.writes, scratch.name)))
+        before, last = call.args[:-1], call.args[-1]
+        args: tuple[Argument, ...] = (*before, Value(panels), Ref(scratch.name), last)
+        kernel = DGRAD_BY_PANELS if call.kernel == DGRAD else UPDATES[call.kernel]
+        calls.append(replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
@@ -48,19 +56,33 @@ def _geometry(call: KernelCall) -> dict[str, int]:
     return {name: value for name, value in geometry.fields if isinstance(value, int)}
 
 
-def _fits(call: KernelCall) -> bool:
-    if call.kernel != DGRAD:
-        return False
+def _is_pointwise(call: KernelCall) -> bool:
+    """Every output reads one position. A gradient by the input wants four of them: that is a panel."""
     g = _geometry(call)
     ones = ("k_h", "k_w", "stride_h", "stride_w", "groups")
-    same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["in_h"] * g["in_w"] >= 4
-    return same and all(g[name] == 1 for name in ones) and g["pad_top"] == g["pad_left"] == 0
+    same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["pad_top"] == g["pad_left"] == 0
+    return same and all(g[name] == 1 for name in ones) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
 
 
-def _panels(call: KernelCall, room: int) -> tuple[int, int]:
-    """How many panels at once, and the int16 elements of scratch for them and two channels of weights."""
+def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:
+    """How many panels of four positions at once, and the int16 elements for them and two channels of weights."""
     g = _geometry(call)
-    even, wanted = g["out_c"] + g["out_c"] % 2, -(-g["in_h"] * g["in_w"] // 4)
-    most = max(1, min(MOST_PANELS, (room - ALIGNMENT - 2 * even) // (8 * even)))
-    panels = -(-wanted // -(-wanted // most))  # strips of equal length
+    even = g["out_c"] + g["out_c"] % 2
+    panels = _strips(-(-g["in_h"] * g["in_w"] // 4), (room - 2 * even) // (8 * even))
     return panels, (4 * panels + 1) * even
+
+
+def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
+    """How many panels of four input channels at once, and the int16 elements for them and two rows of errors."""
+    g, subset = _geometry(call), call.args[3]
+    assert isinstance(subset, Struct)
+    inputs = dict(subset.fields)["n_inputs"] if isinstance(dict(subset.fields)["inputs"], Null) else g["in_c"]
+    assert isinstance(inputs, int)
+    row = -(-g["in_h"] * g["in_w"] // 4) * 4
+    panels = _strips(-(-inputs // 4), (room - 2 * row) // (8 * row))
+    return panels, (4 * panels + 1) * row
+
+
+def _strips(wanted: int, most: int) -> int:
+    """`wanted` panels in as few strips of equal length as have `most` panels or fewer, each."""
+    return -(-wanted // -(-wanted // max(1, min(MOST_PANELS, most))))

@@ -7,8 +7,14 @@
 #define mg_scale_predict portable_scale_predict
 #define mg_scale_observe portable_scale_observe
 #define mg_panel_sums_s8 portable_panel_sums_s8
+#define mg_rows_pair_s8 portable_rows_pair_s8
+#define mg_rows_panel_s8 portable_rows_panel_s8
+#define mg_step_weights_s8 portable_step_weights_s8
 #define mg_weight_columns_s8 portable_weight_columns_s8
 #include "panel_sums_s8.c"
+#include "rows_pair_s8.c"
+#include "rows_panel_s8.c"
+#include "step_weights_s8.c"
 #include "store.c"
 #include "weight_columns_s8.c"
 
