@@ -19,6 +19,9 @@ void mg_rows_pair_s8(const int8_t *first, const int8_t *second, int32_t n, int8_
 uint32_t mg_step_weights_s8(const float *restrict acc, int32_t n, const float *factor, uint32_t key, uint32_t index,
                             int8_t *restrict w);
 
+/* e[0] + ... + e[n - 1]; at most 2^24 of them. */
+int32_t mg_sum_s8(const int8_t *e, int32_t n);
+
 /* The position at `place` of a group of four. */
 static inline int32_t mg_group_order(int32_t place) { return place == 1 ? 2 : place == 2 ? 1 : place; }
 

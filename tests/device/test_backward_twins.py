@@ -20,6 +20,7 @@ PROGRAMS = {
     "store": ("store",),
     "panel_sums": ("panel_sums_s8", "weight_columns_s8"),
     "depthwise": DEPTHWISE,
+    "elementwise": ("add_s8", "mask_bits", "sum_s8"),
     "wgrad": ("rows_pair_s8", "rows_panel_s8", "step_weights_s8"),
 }
 

@@ -6,16 +6,22 @@
 #define mg_pow2ceil_f32 portable_pow2ceil_f32
 #define mg_scale_predict portable_scale_predict
 #define mg_scale_observe portable_scale_observe
+#define mg_add_s8 portable_add_s8
+#define mg_mask_bits portable_mask_bits
 #define mg_panel_sums_s8 portable_panel_sums_s8
 #define mg_rows_pair_s8 portable_rows_pair_s8
 #define mg_rows_panel_s8 portable_rows_panel_s8
 #define mg_step_weights_s8 portable_step_weights_s8
+#define mg_sum_s8 portable_sum_s8
 #define mg_weight_columns_s8 portable_weight_columns_s8
+#include "add_s8.c"
+#include "mask_bits.c"
 #include "panel_sums_s8.c"
 #include "rows_pair_s8.c"
 #include "rows_panel_s8.c"
 #include "step_weights_s8.c"
 #include "store.c"
+#include "sum_s8.c"
 #include "weight_columns_s8.c"
 
 #define mg_widen_rows portable_widen_rows
