@@ -13,7 +13,7 @@ from mcugrad.simulate.session import Records
 
 EMULATED = ("mps2-an386", "mps2-an500")
 FAKE_MODEL = Path(__file__).parent / "device" / "fake_model"
-FAKE_INPUTS, FAKE_OUTPUTS, FAKE_BYTES = 12, 4, 160
+FAKE_INPUTS, FAKE_OUTPUTS, FAKE_BYTES = 12, 4, 192
 
 
 def fake_folder(parent: Path) -> Path:

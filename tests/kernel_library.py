@@ -110,6 +110,16 @@ class Subset(ctypes.Structure):
     _fields_ = (("inputs", ctypes.c_void_p), ("outputs", ctypes.c_void_p), *_integers("n_inputs n_outputs"))
 
 
+class LossWatch(ctypes.Structure):
+    """mg_loss_watch_t."""
+
+    _fields_ = (
+        ("seen", ctypes.c_uint32),
+        ("diverged", ctypes.c_uint32),
+        *[(name, ctypes.c_float) for name in ("mean", "chance", "last", "before", "saved")],
+    )
+
+
 RESULTS = {
     "mg_exp_f32": ctypes.c_float,
     "mg_log_f32": ctypes.c_float,
@@ -125,6 +135,9 @@ RESULTS = {
         for variant in ("", "residual_", "accumulate_")
         for t in ERROR_TYPES
     },
+    "mg_loss_watch": ctypes.c_bool,
+    "mg_loss_improved": ctypes.c_bool,
+    "mg_mean_square_f32": ctypes.c_float,
 }
 
 

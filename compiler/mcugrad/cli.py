@@ -139,14 +139,15 @@ def run(
     cache_prefix: Annotated[
         bool, typer.Option("--cache-prefix", help="run the layers before the first that trains in the first epoch only")
     ] = False,
-) -> None:
+) -> int:
     """Build, train and evaluate, here or on a board.
 
-    What was learned goes to a new file in DIR, or to --save; no file is overwritten.
+    What was learned goes to a new file in DIR, or to --save; no file is overwritten. Training that diverges ends with
+    exit code 1, and its file holds the last good weights.
     """
     from mcugrad.commands.run import RunOptions, run_command
 
-    run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save, cache_prefix))
+    return run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save, cache_prefix))
 
 
 @app.command(cls=_Command)

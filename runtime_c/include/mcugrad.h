@@ -351,6 +351,25 @@ typedef enum { MG_CONSTANT = 0, MG_LINEAR = 1, MG_COSINE = 2 } mg_schedule_t;
  * rate; total 0 means constant. */
 float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total);
 
+/* ---- divergence ----------------------------------------------------------------------------------------------- */
+
+/* What a training knows about its loss (NUMERICS.md): means of blocks of 128 losses. All zero when it begins. */
+typedef struct {
+    uint32_t seen;      /* losses */
+    uint32_t diverged;  /* 0, or what `seen` was then */
+    float mean;         /* of the block that is not full */
+    float chance;       /* running mean of the loss of outputs that know nothing */
+    float last, before; /* the last full block, the one before it */
+    float saved;        /* below 0.75 of it a checkpoint is due */
+} mg_loss_watch_t;
+/* Takes in the loss of a step, which may not be finite. `chance`: that of outputs that know nothing, log(classes) or the mean
+ * square of the targets. False: the training has diverged. */
+bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance);
+/* Whether the block that has just ended is markedly below the one of which this was true last. */
+bool mg_loss_improved(mg_loss_watch_t *w);
+/* (sum_i x[i]^2) * (1/n) */
+float mg_mean_square_f32(const float *x, int32_t n);
+
 #ifdef __cplusplus
 #undef restrict
 }

@@ -1,5 +1,5 @@
 /* Where a session comes from and where its result goes: io_semihosting.c on the emulated boards, io_posix.c on the host.
- * Both use the files session.bin, result.bin and cache.bin of the current folder and write progress to stdout. */
+ * Both use the files session.bin, result.bin, cache.bin and checkpoint.bin of the current folder and write progress to stdout. */
 #ifndef MG_IO_H
 #define MG_IO_H
 
@@ -19,6 +19,8 @@ void mg_io_log(const mg_io_t *io, const char *line);                       /* `l
 int32_t mg_io_open_cache(void); /* cache.bin, which is there at its full length; a handle, or -1 */
 bool mg_io_read_cache(int32_t cache, uint32_t offset, void *to, uint32_t n);
 bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_t n);
+bool mg_io_save(const void *from, uint32_t n); /* checkpoint.bin anew */
+bool mg_io_restore(void *to, uint32_t n);
 void mg_io_error(const char *line);                                        /* works without an open io */
 
 #endif

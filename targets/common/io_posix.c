@@ -53,6 +53,16 @@ bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_
     return lseek(cache, (off_t)offset, SEEK_SET) == (off_t)offset && write_all(cache, from, n);
 }
 
+bool mg_io_save(const void *from, uint32_t n) {
+    const int file = open("checkpoint.bin", O_WRONLY | O_CREAT | O_TRUNC, 0666);
+    return file >= 0 && write_all(file, from, n) && close(file) == 0;
+}
+
+bool mg_io_restore(void *to, uint32_t n) {
+    const int file = open("checkpoint.bin", O_RDONLY);
+    return file >= 0 && read_all(file, 0, to, n) && close(file) == 0;
+}
+
 void mg_io_log(const mg_io_t *io, const char *line) { (void)write_all(io->log, line, strlen(line)); }
 
 void mg_io_error(const char *line) { (void)write_all(STDERR_FILENO, line, strlen(line)); }

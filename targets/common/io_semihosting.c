@@ -28,6 +28,16 @@ bool mg_io_write_cache(int32_t cache, uint32_t offset, const void *from, uint32_
     return mg_semihosting_seek(cache, offset) && mg_semihosting_write(cache, from, n);
 }
 
+bool mg_io_save(const void *from, uint32_t n) {
+    const int32_t file = mg_semihosting_open("checkpoint.bin", MG_OPEN_WRITE);
+    return file >= 0 && mg_semihosting_write(file, from, n) && mg_semihosting_close(file);
+}
+
+bool mg_io_restore(void *to, uint32_t n) {
+    const int32_t file = mg_semihosting_open("checkpoint.bin", MG_OPEN_READ);
+    return file >= 0 && mg_semihosting_read(file, to, n) && mg_semihosting_close(file);
+}
+
 void mg_io_log(const mg_io_t *io, const char *line) {
     uint32_t n = 0;
     while (line[n]) n++;

@@ -3,6 +3,7 @@
  * session.bin = mg_command_t, state (state_len bytes), n_train records, n_test records; a record is input_len int8, then
  * an int32 label (target_len == 0) or target_len float32.
  * cache.bin, where cache_len is not 0: n_train times cache_len bytes, written in the first epoch and read in those after it.
+ * checkpoint.bin, in MG_TRAIN: the state that a divergence restores.
  * result.bin = mg_result_t, n_losses float32, n_outputs float32, n_profile pairs (call, ticks), state (state_len bytes). */
 #ifndef MG_SESSION_H
 #define MG_SESSION_H
@@ -15,7 +16,7 @@
 
 typedef enum {
     MG_EVALUATE = 0, /* the test records */
-    MG_TRAIN = 1,    /* evaluate, train `epochs` epochs, evaluate; one mean loss an epoch */
+    MG_TRAIN = 1,    /* evaluate, train `epochs` epochs, evaluate; one mean loss an epoch; a divergence ends it */
     MG_STEPS = 2,    /* `steps` training steps over the train records in file order, from record first_step on; every loss */
     MG_BENCH = 3,    /* `warmup` training steps, then `steps` timed predictions and `steps` timed training steps */
     MG_PREDICT = 4   /* the outputs of every test record */
@@ -50,7 +51,10 @@ typedef struct {
     uint32_t n_timed;        /* intervals in each of the two sums */
     uint32_t predict_ticks[2], step_ticks[2]; /* sums, low word first */
     uint32_t first_ticks[2], later_ticks[2];  /* MG_TRAIN: of the first epoch's steps, of all the others */
-    uint32_t reserved[5];
+    uint32_t diverged_step; /* the training step that found it; 0: none did */
+    uint32_t restored_step; /* MG_TRAIN, where it diverged: the steps behind the state that it ends with */
+    uint32_t checkpoints;
+    uint32_t reserved[2];
 } mg_result_t;
 
 /* Calls that mark a pass in the profile; the others are indices of the manifest's calls. */

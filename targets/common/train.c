@@ -10,9 +10,18 @@
 #define WANTED mg_firmware.wanted.target
 #endif
 
-static void note(bool finite) {
+static void note(bool updated) {
     result->steps++;
-    if (!finite) result->not_finite++;
+    if (updated) return;
+    if (!model->state.watch.diverged) result->not_finite++;
+    else if (!result->diverged_step) result->diverged_step = result->steps;
+}
+
+/* The state as it is now is the last good one. */
+static bool checkpoint(void) {
+    result->restored_step = model->state.step;
+    result->checkpoints++;
+    return mg_io_save(STATE, STATE_BYTES) || mg_fail("checkpoint.bin cannot be written: is the disk full?");
 }
 
 float mg_step(void) {
@@ -76,24 +85,30 @@ static bool learn(int32_t cache, uint32_t index, bool first, float *loss) {
 }
 #endif
 
+static bool train_epoch(int32_t cache, uint32_t epoch) {
+    const uint32_t n = command->n_train, key = mg_shuffle_key(command->seed, epoch);
+    sum_t loss = {0.0f, 0.0f};
+    uint32_t done = 0;
+    while (done < n && !result->diverged_step) {
+        float one = 0.0f;
+        if (!learn(cache, command->shuffle ? mg_shuffle(key, done, n) : done, epoch == 0, &one)) return false;
+        if (CALL(_checkpoint_due)(model) && !checkpoint()) return false;
+        mg_add_float(&loss, one);
+        done++;
+        mg_progress("train", epoch, done, n, loss.sum / (float)done);
+    }
+    result->n_losses++;
+    return mg_write_float(loss.sum / (float)done);
+}
+
 bool mg_train(void) {
-    const uint32_t n = command->n_train;
     const int32_t cache = open_cache();
     if (cache < 0) return false;
-    mg_plan(command->epochs * n);
-    for (uint32_t epoch = 0; epoch < command->epochs; epoch++) {
-        const uint32_t key = mg_shuffle_key(command->seed, epoch);
-        sum_t loss = {0.0f, 0.0f};
-        for (uint32_t i = 0; i < n; i++) {
-            float one = 0.0f;
-            if (!learn(cache, command->shuffle ? mg_shuffle(key, i, n) : i, epoch == 0, &one)) return false;
-            mg_add_float(&loss, one);
-            mg_progress("train", epoch, i + 1, n, loss.sum / (float)(i + 1));
-        }
-        if (!mg_write_float(loss.sum / (float)n)) return false;
-        result->n_losses++;
-    }
-    return true;
+    mg_plan(command->epochs * command->n_train);
+    if (!checkpoint()) return false;
+    for (uint32_t epoch = 0; epoch < command->epochs && !result->diverged_step; epoch++)
+        if (!train_epoch(cache, epoch)) return false;
+    return !result->diverged_step || mg_io_restore(STATE, STATE_BYTES) || mg_fail("checkpoint.bin cannot be read");
 }
 
 bool mg_steps(uint32_t first, uint32_t count, bool keep) {

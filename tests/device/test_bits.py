@@ -18,6 +18,7 @@ from graphs import residual_2d, samples, watch
 from mcugrad.pipeline import Compiled, Options, compile_file
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
+from mcugrad.simulate.loss_watch import LossWatch
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session, SessionResult
 from mcugrad.simulate.toolchain import Compiler
@@ -103,6 +104,7 @@ class Trained:
     parameters: dict[str, Array]
     ratios: list[Array]
     losses: Array
+    watch: LossWatch
 
 
 def _compile(case: Case, parent: Path, name: str = "model") -> tuple[Path, Compiled]:
@@ -140,7 +142,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for i in range(STEPS)
     ]
     ratios = [trainer.ratios[name] for name in compiled.step.ratios]
-    return Trained(folder, compiled, session, trainer.parameters, ratios, np.array(losses, np.float32))
+    return Trained(folder, compiled, session, trainer.parameters, ratios, np.array(losses, np.float32), trainer.watch)
 
 
 def _expected_state(trained: Trained) -> bytes:
@@ -148,6 +150,7 @@ def _expected_state(trained: Trained) -> bytes:
     manifest, session = read_manifest(trained.folder), trained.session
     plan: dict[str, float] = {"seed": SEED, "step": STEPS, "total_steps": STEPS, "schedule": session.schedule}
     plan["learning_rate"] = session.learning_rate
+    plan |= {f"watch.{name}": value for name, value in vars(trained.watch).items()}
     state, ratios = bytearray(manifest["state_bytes"]), iter(trained.ratios)
     for entry in manifest["state"]:
         if entry["role"] == "bookkeeping":

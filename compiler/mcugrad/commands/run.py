@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mcugrad.simulate.run import Progress
     from mcugrad.simulate.session import Records, Session, SessionResult
 
+DIVERGED = 1  # exit code
 PHASES = {"before": "evaluating before", "train": "training", "after": "evaluating", "predict": "evaluating"}
 
 
@@ -35,8 +36,8 @@ class RunOptions:
     cache_prefix: bool
 
 
-def run_command(folder: Path, options: RunOptions) -> None:
-    """Build, run the session, print accuracies, save the trained weights. Raises McugradError."""
+def run_command(folder: Path, options: RunOptions) -> int:
+    """Build, run the session, print accuracies, save the trained weights; the exit code. Raises McugradError."""
     from rich.console import Console
 
     from mcugrad.simulate.board import load_board
@@ -60,6 +61,7 @@ def run_command(folder: Path, options: RunOptions) -> None:
     if target is not None:
         save_state(target, manifest, result.state)
         console.print(f"trained weights: {target}", highlight=False, soft_wrap=True)
+    return DIVERGED if result.diverged_step else 0
 
 
 class ProgressBars:
@@ -181,6 +183,14 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
         )
         if result.not_finite:
             lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
+        if session.train is not None and result.diverged_step:
+            planned = session.epochs * len(session.train)
+            step = (
+                f"of step {result.restored_step}, the last good ones" if result.restored_step else "before the training"
+            )
+            lines.append(
+                f"diverged at step {result.diverged_step} of {planned}: the weights are those {step}; lower --lr"
+            )
     return lines
 
 

@@ -13,6 +13,15 @@ BOOKKEEPING = (  # fields of <name>_state_t before the parameters; all 4 bytes
     ("int32_t", "schedule"),
     ("float", "learning_rate"),
 )
+WATCH = (  # mg_loss_watch_t, which comes next
+    ("uint32_t", "watch.seen"),
+    ("uint32_t", "watch.diverged"),
+    ("float", "watch.mean"),
+    ("float", "watch.chance"),
+    ("float", "watch.last"),
+    ("float", "watch.before"),
+    ("float", "watch.saved"),
+)
 COUNTERS = (("uint32_t", "clipped_errors"), ("uint32_t", "saturated_weights"))
 C_TYPES = {
     "int8": "int8_t",
@@ -51,7 +60,7 @@ def lay_out(program: Program) -> Layout:
     """Widest items first, so that no padding is needed inside; names keep the program's order within a width."""
     buffers = sorted((program.buffers[n] for n in program.state), key=lambda b: -ITEM_BYTES[b.dtype])
     trains = program.loss is not None
-    offset = 4 * len(BOOKKEEPING) if trains else 0
+    offset = 4 * (len(BOOKKEEPING) + len(WATCH)) if trains else 0
     fields = []
     for buffer in buffers:
         assert buffer.kind is Kind.STATE, buffer.name

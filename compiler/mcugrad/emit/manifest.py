@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from mcugrad import __version__
-from mcugrad.emit.layout import BOOKKEEPING, Layout
+from mcugrad.emit.layout import BOOKKEEPING, WATCH, Layout
 from mcugrad.graph import Model, Parameter
 from mcugrad.plan.budget import Budget
 from mcugrad.plan.prefix import frozen_prefix
@@ -86,7 +86,7 @@ def _input(model: Model) -> dict[str, Any]:
 def _state(model: Model, selection: Selection, layout: Layout) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"name": name, "dtype": _DTYPE[ctype], "shape": [1], "offset": 4 * index, "role": "bookkeeping"}
-        for index, (ctype, name) in enumerate(BOOKKEEPING)
+        for index, (ctype, name) in enumerate((*BOOKKEEPING, *WATCH))
         if layout.fields
     ]
     parameters = {p.name: p for p in model.parameters}

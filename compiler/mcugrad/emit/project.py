@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from mcugrad import __version__
 from mcugrad.emit.c_source import Printer, number, table, wrap
@@ -86,7 +87,7 @@ def _kernels(model: Model, program: Program) -> set[str]:
     if model.tail:
         kernels.add(TAILS[model.tail])
     if program.loss is not None:
-        kernels.add("mg_learning_rate")
+        kernels |= {"mg_learning_rate", "mg_loss_watch"}
     if program.ratios:
         kernels |= {"mg_scale_predict", "mg_scale_observe"}
     return kernels
@@ -126,6 +127,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "output_len": output.elements,
         "target_len": values,
         "target_parameter": "const float *target" if values else "int32_t label",
+        "chance": f"mg_mean_square_f32(target, {values})" if values else number(float(np.log(output.elements))),
         "tail": model.tail,
         "tail_call": _tail_call(model, output),
         "factory": _factory(program, printer),

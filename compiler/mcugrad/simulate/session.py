@@ -163,8 +163,9 @@ class SessionResult:
     `correct_*`: test records classified right. `loss_*`: with targets, the sum over the test records of the mean
     squared error. `losses`: the mean of every epoch (TRAIN) or the loss of every step (STEPS). `outputs`:
     [n_test, output_len] (PREDICT). `predict_ticks`, `step_ticks`: of `timed` passes together, without the timer's own
-    (BENCH). `first_ticks`, `later_ticks`: of the training steps of the first epoch and of all others (TRAIN). Stack
-    figures in bytes; ticks and stack are 0 on the host.
+    (BENCH). `first_ticks`, `later_ticks`: of the training steps of the first epoch and of all others (TRAIN).
+    `diverged_step`: the training step that found a divergence, or 0; a TRAIN session then ends with the state behind
+    `restored_step` steps, the last of its `checkpoints`. Stack figures in bytes; ticks and stack are 0 on the host.
     """
 
     mode: Mode
@@ -181,6 +182,9 @@ class SessionResult:
     timed: int
     predict_ticks: int
     step_ticks: int
+    diverged_step: int
+    restored_step: int
+    checkpoints: int
     first_ticks: int
     later_ticks: int
     losses: Float32
@@ -194,8 +198,9 @@ class SessionResult:
 
     def _computed(self) -> tuple[object, ...]:
         counts = (self.mode, self.steps, self.not_finite, self.clipped_errors, self.saturated_weights)
+        stops = (self.diverged_step, self.restored_step, self.checkpoints)
         scores = (self.correct_before, self.correct_after, struct.pack("<2f", self.loss_before, self.loss_after))
-        return (*counts, *scores, self.losses.tobytes(), self.outputs.tobytes(), self.state)
+        return (*counts, *stops, *scores, self.losses.tobytes(), self.outputs.tobytes(), self.state)
 
 
 def parse_result(data: bytes, output_len: int) -> SessionResult:
@@ -230,6 +235,9 @@ def parse_result(data: bytes, output_len: int) -> SessionResult:
         timed=timed,
         predict_ticks=max(0, predict_ticks - timed * overhead),
         step_ticks=max(0, step_ticks - timed * overhead),
+        diverged_step=f[27],
+        restored_step=f[28],
+        checkpoints=f[29],
         first_ticks=first_ticks,
         later_ticks=later_ticks,
         losses=losses,

@@ -12,17 +12,20 @@ from tvm import relax
 from mcugrad.graph import Model
 from mcugrad.ops.operator import dtype, shape
 from mcugrad.passes.quantize_errors import TrainingStep
+from mcugrad.simulate.loss_watch import LossWatch, chance_of
 
 
 @dataclass
 class ReferenceTrainer:
-    """Runs `step` on NumPy arrays. `parameters`, `ratios` and `rests` hold the current values by name."""
+    """Runs `step` on NumPy arrays. `parameters`, `ratios` and `rests` hold the current values by name, `watch` what
+    is known about the loss of this plan."""
 
     model: Model
     step: TrainingStep
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     ratios: dict[str, np.ndarray] = field(default_factory=dict)
     rests: dict[str, np.ndarray] = field(default_factory=dict)
+    watch: LossWatch = field(default_factory=LossWatch)
     _machine: Any = None
 
     def __post_init__(self) -> None:
@@ -35,13 +38,17 @@ class ReferenceTrainer:
     def train_step(self, x: np.ndarray, target: np.ndarray, lr: float, seed: int, index: int) -> float:
         """One update; x int8 and target as the step wants them. Returns the loss.
 
-        A loss that is not finite updates nothing, as on the device; the caller keeps `index` then.
+        A loss that is not finite updates nothing, as on the device; the caller keeps `index` then. Nor does anything
+        after a divergence, where the last block's mean is returned.
         """
+        if self.watch.diverged:
+            return float(self.watch.last)
         scalars = np.array([lr], np.float32), np.array([seed], np.uint32), np.array([index], np.uint32)
         state = (*self.parameters.values(), *self.ratios.values(), *self.rests.values())
         arrays = [x, target, *state, *scalars]
         loss, _, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
-        if not np.isfinite(loss.numpy()):
+        value = np.float32(loss.numpy())
+        if not self.watch.observe(value, chance_of(target, self.model.output_shape[-1])) or not np.isfinite(value):
             return float(loss.numpy())
         names = (*self.step.trained, *self.step.ratios, *self.step.rests)
         for name, tensor in zip(names, after, strict=True):

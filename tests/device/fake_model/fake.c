@@ -36,6 +36,11 @@ void fake_plan(fake_t *m, mg_schedule_t kind, float learning_rate, uint32_t tota
     m->state.step = 0;
 }
 
+bool fake_checkpoint_due(fake_t *m) {
+    (void)m;
+    return false;
+}
+
 /* A decay to 0 whatever the kind, and a crude noise: this model tests the session, not the arithmetic. */
 static float rate(const fake_t *m) {
     if (m->state.total_steps == 0) return m->state.learning_rate;

@@ -27,6 +27,7 @@ typedef struct {
     uint32_t seed, step, total_steps;
     int32_t schedule;
     float learning_rate;
+    mg_loss_watch_t watch; /* all zero: this model never diverges */
 } fake_state_t;
 
 typedef struct {
@@ -40,6 +41,7 @@ void fake_init(fake_t *m);
 int8_t *fake_input(fake_t *m);
 void fake_predict(fake_t *m, const int8_t *x, float *outputs);
 #if FAKE_TRAINS
+bool fake_checkpoint_due(fake_t *m);
 void fake_plan(fake_t *m, mg_schedule_t kind, float learning_rate, uint32_t total_steps, uint32_t seed);
 #ifdef FAKE_REGRESSION
 bool fake_train_step(fake_t *m, const int8_t *x, const float *target, float *loss);
