@@ -84,6 +84,10 @@ typedef struct {
  * scratch: 4 * Kp int16, four output positions expanded once for all output channels. */
 void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                        const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+/* mg_conv2d_s8, groups == 1, of OIHW weights that are brought into pairs two channels at a time, once for `panels` times
+ * four output positions. w->bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 1) * Kp int16. */
+void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w, int32_t panels,
+                         int16_t *restrict scratch, int8_t *restrict y);
 /* mg_fully_connected_s8 with the weights in pairs as above. scratch: Kp int16. */
 void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w,
                                  int16_t *restrict scratch, int8_t *restrict y);

@@ -56,6 +56,9 @@ typedef struct {
 /* The panel of four windows beside each other that nowhere leave what the lines hold; moves the `rows` lines on. */
 void mg_panel_taps_s8(const mg_taps_t *t, mg_line_t *lines, int16_t *restrict panel);
 
+/* Two rows of n weights in pairs (mg_conv2d_rows_s8), `to` aligned to 4 bytes. */
+void mg_weight_pairs_s8(const int8_t *even, const int8_t *odd, int32_t n, int8_t *restrict to);
+
 /* Element offset of row r. */
 static inline int32_t mg_row_offset(const mg_layout_t *layout, int32_t r) {
     return (r < layout->rows ? r : r % layout->rows) * layout->row;

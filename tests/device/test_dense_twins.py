@@ -17,7 +17,7 @@ TWINS = Path(__file__).parent / "twins"
 @pytest.mark.device
 @pytest.mark.parametrize("board", EMULATED)
 def test_twins_agree(board: str, tmp_path: Path) -> None:
-    kernels = kernel_files(["mg_conv2d_rows_s8", "mg_fully_connected_pairs_s8"])
+    kernels = kernel_files(["mg_conv2d_rows_s8", "mg_conv2d_panels_s8", "mg_fully_connected_pairs_s8"])
     files = [path for path in kernels if path.suffix in (".c", ".S")]
     assert sum(path.suffix == ".S" for path in files) >= 4
     includes = (runtime_dir() / "src", runtime_dir() / "include", TWINS)

@@ -105,6 +105,19 @@ def test_rows_of_a_convolution(
     np.testing.assert_array_equal(target.data, outside.data)  # and nothing else was written
 
 
+@given(convs(), SEEDS, st.integers(1, 5))
+@FEW
+def test_a_convolution_of_weights_in_their_own_order(kernels: Kernels, conv: Conv, seed: int, panels: int) -> None:
+    conv = replace(conv, groups=1, group_in=conv.groups * conv.group_in, group_out=conv.groups * conv.group_out)
+    x, w, bias, scale = _operands(conv, seed)
+    y, weights = (
+        np.full((conv.out_c, *conv.out), UNTOUCHED, np.int8),
+        Weights(address(w), address(bias), address(scale)),
+    )
+    kernels("conv2d_panels_s8", conv.struct(), x, weights, panels, _scratch(w[0].size, 4 * panels + 1), y)
+    np.testing.assert_array_equal(y, _expected(conv, x, w, bias, scale))
+
+
 @given(st.integers(1, 70), st.integers(1, 11), SEEDS)
 @FEW
 def test_fully_connected(kernels: Kernels, n_in: int, n_out: int, seed: int) -> None:

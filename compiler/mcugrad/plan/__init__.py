@@ -12,7 +12,7 @@ from mcugrad.plan.fuse import fuse_depthwise
 from mcugrad.plan.gradients import use_panels_backward
 from mcugrad.plan.inplace import merge_inplace
 from mcugrad.plan.masks import pack_masks
-from mcugrad.plan.panels import use_panels
+from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.schedule import schedule
 from mcugrad.program import Program
 
@@ -27,7 +27,8 @@ def plan(model: Model, step: TrainingStep | None, *, fuse: bool = True) -> Progr
 
     program = lower_forward(model) if step is None else lower_step(model, step)
     fused = fuse_depthwise(program) if fuse else program
-    return place(use_panels_backward(merge_inplace(schedule(pack_masks(use_panels(fused))))))
+    ordered = merge_inplace(schedule(pack_masks(use_panels(fused))))
+    return place(use_panels_of_unpacked(use_panels_backward(ordered)))
 
 
 def place(program: Program) -> Program:

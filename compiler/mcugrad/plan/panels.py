@@ -1,7 +1,9 @@
-"""Program -> Program in which dense convolutions read their weights in pairs and multiply panels (mg_conv2d_rows_s8).
+"""Program -> Program in which dense convolutions multiply panels (mg_conv2d_rows_s8, mg_conv2d_panels_s8).
 
 A panel is four output positions, expanded to int16 once for all output channels: scratch that lives for one call.
-Weights in pairs cost nothing but an order in flash, which every reader must know: `packed_weights` says whose it is.
+The panels meet weights in pairs. These cost nothing but an order in flash, which every reader must know:
+`packed_weights` says whose it is. Others are brought into pairs by the call, once for as many panels as its scratch
+holds.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
 
 CONVOLUTION, ONE_POSITION = "mg_conv2d_s8", "mg_fully_connected_s8"
@@ -33,6 +36,34 @@ def use_panels(program: Program) -> Program:
         buffers[scratch.name] = scratch
         calls.append(_with_panel(program, call, scratch.name))
     return replace(program, buffers=buffers, calls=tuple(calls))
+
+
+def use_panels_of_unpacked(program: Program) -> Program:
+    """The same for what `use_panels` left, where the arena need not grow for it. Wants calls in their final order."""
+    buffers, calls = dict(program.buffers), []
+    for call, room in zip(program.calls, room_of_calls(program), strict=True):
+        panels, elements = _strip(program, call, room) if _is_dense(call) and call.kernel == CONVOLUTION else (0, 0)
+        if panels == 0:
+            calls.append(call)
+            continue
+        scratch = Buffer(f"{call.writes[0]}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
+        buffers[scratch.name] = scratch
+        geometry, x, *_, y = call.args
+        args: tuple[Argument, ...] = (geometry, x, _weights(call), Value(panels), Ref(scratch.name), y)
+        calls.append(replace(call, kernel="mg_conv2d_panels_s8", args=args, writes=(*call.writes, scratch.name)))
+    return replace(program, buffers=buffers, calls=tuple(calls))
+
+
+def _strip(program: Program, call: KernelCall, room: int) -> tuple[int, int]:
+    """How many panels at once and the int16 elements for them and two channels of weights; none where not one fits."""
+    weight, y = (program.buffers[n] for n in (call.reads[1], call.writes[0]))
+    taps = weight.elements // weight.shape[0]
+    taps += taps % 2
+    most = (room // 2 - taps) // (4 * taps)
+    if most < 1:
+        return 0, 0
+    panels = panels_at_once(-(-y.shape[2] * y.shape[3] // 4), most)
+    return panels, (4 * panels + 1) * taps
 
 
 def packed_weights(program: Program) -> set[str]:
@@ -65,10 +96,9 @@ def _is_dense(call: KernelCall) -> bool:
 
 
 def _with_panel(program: Program, call: KernelCall, scratch: str) -> KernelCall:
-    geometry, x, w, bias, scale, y = call.args
+    geometry, x, *_, y = call.args
     assert isinstance(geometry, Struct)
-    assert all(isinstance(a, Ref) for a in (w, bias, scale))
-    weights = Struct("mg_weights_t", (("w", w), ("bias", bias), ("scale", scale)))  # type: ignore[arg-type]
+    weights = _weights(call)
     args: tuple[Argument, ...] = (geometry, x, weights, Ref(scratch), y)
     kernel = "mg_fully_connected_pairs_s8"
     if call.kernel == CONVOLUTION:
@@ -77,6 +107,11 @@ def _with_panel(program: Program, call: KernelCall, scratch: str) -> KernelCall:
         args = (Struct("mg_conv2d_rows_t", fields), Value(0), Value(target.shape[2]), x, weights, Ref(scratch), y)
         kernel = "mg_conv2d_rows_s8"
     return replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch))
+
+
+def _weights(call: KernelCall) -> Struct:
+    refs = [a for a in call.args[2:5] if isinstance(a, Ref)]
+    return Struct("mg_weights_t", tuple(zip(("w", "bias", "scale"), refs, strict=True)))
 
 
 def layout(buffer: Buffer) -> Struct:

@@ -1,16 +1,18 @@
-/* mg_conv2d_rows_s8 and mg_fully_connected_pairs_s8: any shape, layout and grid, rows by themselves. */
+/* mg_conv2d_rows_s8, mg_conv2d_panels_s8 and mg_fully_connected_pairs_s8: any shape, layout and grid, rows by themselves. */
 #include "twins.h"
 
 void portable_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
                              const mg_weights_t *w, int16_t *scratch, int8_t *y);
+void portable_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int32_t panels,
+                               int16_t *scratch, int8_t *y);
 void portable_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int16_t *scratch,
                                        int8_t *y);
 
-enum { CHANNELS = 19, SIDE = 14, INPUTS = CHANNELS * SIDE * SIDE, TAPS = 20 * 25, OUTPUTS = CHANNELS * 26 * 26 };
+enum { CHANNELS = 19, SIDE = 14, INPUTS = CHANNELS * SIDE * SIDE, TAPS = 20 * 25, OUTPUTS = CHANNELS * 26 * 26, PANELS = 5 };
 
 static int8_t x[INPUTS + 3], y[2][OUTPUTS];
-static _Alignas(4) int8_t weights[TAPS * (CHANNELS + 1)];
-static _Alignas(4) int16_t scratch[4 * TAPS];
+static _Alignas(4) int8_t weights[TAPS * (CHANNELS + 1) + 3];
+static _Alignas(4) int16_t scratch[(4 * PANELS + 1) * TAPS];
 
 /* Weights, biases and scales such that sums reach from a few units of the grid to far beyond it. */
 static mg_weights_t draw_weights(int32_t taps) {
@@ -71,6 +73,11 @@ int main(void) {
         mg_conv2d_rows_s8(&g, first, count, x + odd, &w, scratch, y[0]);
         portable_conv2d_rows_s8(&g, first, count, x + odd, &w, scratch, y[1]);
         expect_equal(y[0], y[1], OUTPUTS, "convolution", trial);
+        const int32_t panels = pick(1, PANELS);
+        const mg_weights_t oihw = {weights + odd, w.bias, w.scale};
+        mg_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[0]);
+        portable_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[1]);
+        expect_equal(y[0], y[1], OUTPUTS, "convolution from OIHW weights", trial);
     }
     for (int32_t trial = 0; trial < 600; trial++) {
         mg_conv2d_t c = {.in_c = pick(1, TAPS), .out_c = pick(1, CHANNELS), .x_zero = pick(-128, 127)};

@@ -1,0 +1,22 @@
+"""How many bytes a call's scratch can take before the arena grows, and how many panels at once that makes."""
+
+from __future__ import annotations
+
+from mcugrad.program import Program
+
+ALIGNMENT = 8  # of buffers in the arena
+MOST_PANELS = 16
+
+
+def room_of_calls(program: Program) -> list[int]:
+    """At each call, the bytes by which fewer are alive than at the busiest one; calls are in their final order."""
+    alive = [0] * len(program.calls)
+    for name, (first, last) in program.lifetimes().items():
+        for index in range(first, last + 1):
+            alive[index] += -(-program.buffers[name].nbytes // ALIGNMENT) * ALIGNMENT
+    return [max(alive) - live for live in alive]
+
+
+def panels_at_once(wanted: int, most: int) -> int:
+    """`wanted` panels in as few strips of equal length as have `most` panels or fewer, each."""
+    return -(-wanted // -(-wanted // max(1, min(MOST_PANELS, most))))
