@@ -32,7 +32,8 @@ def kernel_files(kernels: Iterable[str]) -> list[Path]:
         text = path.read_text(encoding="utf-8")
         waiting += [p for folder in (source, source / ASSEMBLY) for p in _named(folder, _INCLUDE.findall(text))]
         waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
-        waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]
+        if path.suffix != ".h":  # a header declares, and calls nothing
+            waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]
     header = runtime_dir() / "include" / "mcugrad.h"
     return sorted({*found, header}, key=lambda p: p.name)
 
