@@ -2,50 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
+from kernel_layouts import LAYOUTS, UNTOUCHED, memory
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
-
-UNTOUCHED = 77
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A tensor of `channels` x `height` x `width` laid out in `data`, whose every element belongs to it or is a gap."""
-
-    layout: Layout
-    data: Array
-
-    def put(self, values: Array, rows: range) -> None:
-        """Write rows of (channels, height, width) where the kernel looks for them."""
-        for c, r in np.ndindex(values.shape[0], len(rows)):
-            at = self._at(c, rows[r])
-            self.data[at : at + values.shape[2]] = values[c, rows[r]]
-
-    def get(self, shape: tuple[int, int, int], rows: range) -> Array:
-        """Rows of a tensor of `shape`, (channels, rows, width)."""
-        lines = [[self.data[(at := self._at(c, r)) : at + shape[2]] for r in rows] for c in range(shape[0])]
-        return np.array(lines, np.int8).reshape(shape[0], len(rows), shape[2])
-
-    def _at(self, channel: int, row: int) -> int:
-        return int(channel * self.layout.channel + row % self.layout.rows * self.layout.row)
-
-
-def _memory(kind: str, shape: tuple[int, int, int], ring: int) -> Memory:
-    channels, height, width = shape
-    layout = {
-        "CHW": Layout(height * width, width, height),
-        "HCW": Layout(width, channels * width, height),
-        "gaps": Layout(height * (width + 3) + 5, width + 3, height),
-        "ring": Layout(ring * width, width, ring),
-        "ring of HCW": Layout(width, channels * width, ring),
-    }[kind]
-    return Memory(layout, np.full((channels + 1) * (height + 1) * (width + 4) + 5, UNTOUCHED, np.int8))
 
 
 def _pairs(w: Array) -> Array:
@@ -73,10 +38,10 @@ def _scratch(taps: int, words: int) -> Array:
     return np.full(words * (taps + taps % 2), -1234, np.int16)
 
 
-LAYOUTS = st.sampled_from(["CHW", "HCW", "gaps", "ring", "ring of HCW"])
+KINDS = st.sampled_from(LAYOUTS)
 
 
-@given(convs(), SEEDS, LAYOUTS, LAYOUTS, st.data())
+@given(convs(), SEEDS, KINDS, KINDS, st.data())
 @FEW
 def test_rows_of_a_convolution(
     kernels: Kernels, conv: Conv, seed: int, x_kind: str, y_kind: str, data: st.DataObject
@@ -90,17 +55,17 @@ def test_rows_of_a_convolution(
     top = first * conv.stride[0] - conv.pads[0]
     bottom = top + (count - 1) * conv.stride[0] + conv.dilation[0] * (conv.kernel[0] - 1)
     seen = range(min(max(top, 0), conv.size[0] - 1), min(max(bottom, 0), conv.size[0] - 1) + 1)
-    source = _memory(x_kind, x.shape, len(seen))
+    source = memory(x_kind, x.shape, len(seen))
     source.put(x, seen if "ring" in x_kind else range(conv.size[0]))
     shape = (conv.out_c, *conv.out)
-    target = _memory(y_kind, shape, count)
+    target = memory(y_kind, shape, count)
     geometry = Conv2dRows(conv.struct(), source.layout, target.layout)
     packed, taps = _pairs(w), w[0].size
     weights = Weights(address(packed), address(bias), address(scale))
     kernels("conv2d_rows_s8", geometry, first, count, source.data, weights, _scratch(taps, 4), target.data)
     expected = _expected(conv, x, w, bias, scale)[:, first : first + count]
     np.testing.assert_array_equal(target.get(shape, range(first, first + count)), expected)
-    outside = _memory(y_kind, shape, count)
+    outside = memory(y_kind, shape, count)
     outside.put(_expected(conv, x, w, bias, scale), range(first, first + count))
     np.testing.assert_array_equal(target.data, outside.data)  # and nothing else was written
 
