@@ -48,6 +48,18 @@ static void store_sums(mg_depthwise_t *d, const int8_t *turned, int32_t c, int32
     }
 }
 
+/* One channel of errors into the plane, its kernel turned around into `turned`. */
+static void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *e, const int8_t *w, int8_t *turned) {
+    for (int32_t k = g->k_h * g->k_w; k > 0; k--) {
+        *turned++ = w[k - 1];
+    }
+    if (g->stride_h == 1 && g->stride_w == 1) {
+        mg_depthwise_widen(d, e);
+    } else if (d->inside_rows > 0) {
+        widen_apart(d, g, e);
+    }
+}
+
 void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s) {
     const mg_conv2d_t t = transposed(g);
@@ -56,18 +68,26 @@ void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
     int8_t *turned = (int8_t *)scratch;
     mg_depthwise_t d;
     mg_depthwise_begin(&d, &t, &layout, NULL, t.out_h, scratch + ((taps + 3) >> 2) * 2);
+    if (d.tile_w == t.out_w && d.sum_rows == t.out_h) { /* whole planes: small ones share the epilogue's set-up */
+        const int32_t most = MG_SUM_ELEMENTS / plane;
+        const float *acc = (const float *)(const void *)d.sums;
+        mg_depthwise_tile(&d, 0, t.out_h, 0);
+        d.taps.rows = t.out_h;
+        for (int32_t c = 0, n = 0; c < g->in_c; c += n) {
+            for (n = 0; n < most && c + n < g->in_c; n++) {
+                load_channel(&d, g, e + (c + n) * e_plane, w + (c + n) * taps, turned);
+                mg_depthwise_sums(&d.taps, d.plane, turned, d.sums + n * plane);
+            }
+            mg_sums_to_float(d.sums, n, plane);
+            mg_store_rows(s, c, c * plane, acc, plane, n);
+        }
+        return;
+    }
     for (int32_t oy = 0; oy < t.out_h; oy += d.tile_rows) {
         for (int32_t ox = 0; ox < t.out_w; ox += d.tile_w) {
             mg_depthwise_tile(&d, oy, t.out_h, ox);
             for (int32_t c = 0; c < g->in_c; c++) {
-                for (int32_t k = 0; k < taps; k++) {
-                    turned[k] = w[(c + 1) * taps - 1 - k];
-                }
-                if (g->stride_h == 1 && g->stride_w == 1) {
-                    mg_depthwise_widen(&d, e + c * e_plane);
-                } else if (d.inside_rows > 0) {
-                    widen_apart(&d, g, e + c * e_plane);
-                }
+                load_channel(&d, g, e + c * e_plane, w + c * taps, turned);
                 store_sums(&d, turned, c, c * plane, s);
             }
         }
