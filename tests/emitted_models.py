@@ -140,7 +140,12 @@ def _hook(entry: _Entry, base: int, watch: Watcher, raised: list[Exception]) -> 
         if buffer.dtype != "int8" or buffer.kind is not Kind.ACTIVATION:
             return
         view = (ctypes.c_int8 * buffer.elements).from_address(arena + program.offsets[program.root(name)])
-        values = np.ctypeslib.as_array(view).reshape(buffer.shape)
+        values = np.ctypeslib.as_array(view)
+        if buffer.rows_first:
+            _, channels, height, width = buffer.shape
+            values = values.reshape(1, height, channels, width).transpose(0, 2, 1, 3)
+        else:
+            values = values.reshape(buffer.shape)
         reads = {n for c in program.calls if name in c.writes for n in c.reads}
         sources = {makers[program.root(n)] for n in reads if program.root(n) in makers} - {call.layer}
         try:

@@ -66,7 +66,7 @@ def check_forward(case: Case, folder: Path, agreement: Agreement) -> list[str]:
     counterpart. `agreement` collects what was compared.
     """
     model = import_model(case.canonical, f"{case.name}_forward", float_head=False)
-    program = compile_model(model, "none", fuse=bool(case.rng(3).integers(2))).program
+    program = compile_model(model, "none", stream=bool(case.rng(3).integers(2))).program
     emitted = Emitted(folder)
     emitted.add(model, program)
     emitted.build()

@@ -46,6 +46,13 @@ class Loss(str, Enum):
     mse = "mse"
 
 
+class Input(str, Enum):
+    """How a sample reaches the model."""
+
+    resident = "resident"
+    pushed = "pushed"
+
+
 class Schedule(str, Enum):
     """Learning-rate schedules."""
 
@@ -105,6 +112,10 @@ def compile(
     loss: Annotated[
         Loss, typer.Option("--loss", metavar="cross_entropy|mse", help="what training minimises")
     ] = Loss.cross_entropy,
+    input: Annotated[
+        Input,
+        typer.Option("--input", metavar="resident|pushed", help="the sample lies in SRAM, or is pushed row by row"),
+    ] = Input.resident,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="write a page about the result")
     ] = None,
@@ -113,7 +124,7 @@ def compile(
     from mcugrad.commands.compile import compile_command
     from mcugrad.pipeline import Options
 
-    options = Options(board, data, train, classes, loss.value)
+    options = Options(board, data, train, classes, loss.value, input.value)
     compile_command(model, output, options, ["mcugrad", *sys.argv[1:]], report)
 
 

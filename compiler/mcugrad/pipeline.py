@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcugrad.simulate.board import Board
 
 Loss = Literal["cross_entropy", "mse"]
+Input = Literal["resident", "pushed"]
 HeadType = Literal["float32", "int8", "stored"]  # stored: as the graph has it
 # <name>_t must not be a type of C, nor <name>.c or <name>.h a file of the runtime
 _C_TYPES = re.compile(
@@ -42,13 +43,15 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says. `data` calibrates a float model; `classes` replaces the classifier."""
+    """What the command line says. `data` calibrates a float model; `classes` replaces the classifier; `input`: whether
+    the sample lies in the arena or is pushed row by row."""
 
     board: str
     data: Path | None = None
     train: str = "none"
     classes: int | None = None
     loss: Loss = "cross_entropy"
+    input: Input = "resident"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def compile_file(
     scheme = load_scheme(options.train)
     trains = scheme != "none"
     imported = import_file(source, options, head=head_type(scheme, options.loss))
-    compiled = compile_model(imported, scheme, options.loss)
+    compiled = compile_model(imported, scheme, options.loss, pushed=options.input == "pushed")
     model = compiled.model
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
     project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
@@ -165,7 +168,9 @@ def head_type(scheme: str | Scheme, loss: str) -> HeadType:
     return "float32" if loss == "cross_entropy" else "int8"
 
 
-def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, fuse: bool = True) -> Compiled:
+def compile_model(
+    model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, stream: bool = True, pushed: bool = False
+) -> Compiled:
     """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit.
 
     The result's model is `model` with its channels in another order where the scheme lists some.
@@ -175,7 +180,7 @@ def compile_model(model: Model, scheme: str | Scheme, loss: str = "cross_entropy
 
     model, selection = permute_channels(model, resolve(scheme, model))
     step = training_step(model, selection, loss) if selection.names else None
-    return Compiled(model, selection, step, plan(model, step, fuse=fuse))
+    return Compiled(model, selection, step, plan(model, step, stream=stream, pushed=pushed))
 
 
 def training_step(model: Model, selection: Selection, loss: str = "cross_entropy") -> TrainingStep:

@@ -128,6 +128,11 @@ class Arena:
 
 
 @dataclass(frozen=True)
+class PushedRows:
+    """How many rows of the sample have come, where it is pushed row by row."""
+
+
+@dataclass(frozen=True)
 class Value:
     """A number passed by value."""
 
@@ -181,7 +186,7 @@ class Store:
     mask_max: int = 127
 
 
-Argument = Ref | Struct | Table | Arena | Value | Null | Label | ErrorType | Rate | Random | Apply | Store
+Argument = Ref | Struct | Table | Arena | PushedRows | Value | Null | Label | ErrorType | Rate | Random | Apply | Store
 Work = Literal["forward", "dgrad", "wgrad", "other"]
 Phase = Literal["forward", "backward"]
 
@@ -219,7 +224,8 @@ class Program:
     """`calls` in execution order; forward calls come first. `views` maps a buffer to the one whose bytes it is.
 
     `overlaps` (lower, upper, bytes): one call writes `lower` while it reads `upper`, and they may share bytes where
-    `upper` begins at least that many behind the beginning of `lower`.
+    `upper` begins at least that many behind the beginning of `lower`. Where `pushed`, the sample is never whole:
+    `input` is a ring of its last rows, and the first call is repeated after each row that comes.
     """
 
     buffers: dict[str, Buffer]
@@ -235,6 +241,7 @@ class Program:
     rests: tuple[str, ...] = ()  # the part of `state` that holds what rounding left, or what waits to be applied
     accumulate: int = 1  # parameters move at every accumulate-th step
     overlaps: tuple[tuple[str, str, int], ...] = ()
+    pushed: bool = False
     offsets: dict[str, int] = field(default_factory=dict)
     arena_bytes: int = 0
     arena_lower_bound: int = 0

@@ -41,10 +41,14 @@ def _check_kind(y: np.ndarray, loss: str | None, path: Path) -> None:
 
 
 def quantize_samples(x: np.ndarray, manifest: Mapping[str, Any]) -> np.ndarray:
-    """x (n, ...) on the input's int8 grid as QuantizeLinear rounds: half to even, saturating. int8 (n, *input)."""
+    """x (n, ...) on the input's int8 grid as QuantizeLinear rounds: half to even, saturating. int8 (n, *input), or
+    (n, rows, channels, width) for a model that takes its sample in rows."""
     grid = manifest["input"]
     scaled = np.rint(x.astype(np.float32) / np.float32(grid["scale"])) + np.float32(grid["zero_point"])
     q = np.clip(scaled, -128, 127).astype(np.int8)
     if "axes" in grid:
         q = np.transpose(q, grid["axes"])
-    return np.ascontiguousarray(q.reshape(len(x), *grid["shape"][1:]))
+    q = q.reshape(len(x), *grid["shape"][1:])
+    if grid.get("order") == "rows":
+        q = np.moveaxis(q, 1, 2)  # row by row of all channels
+    return np.ascontiguousarray(q)

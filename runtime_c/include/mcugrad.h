@@ -96,11 +96,6 @@ void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x,
  * 13 x 13 without dilation, whatever the image. */
 void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                                  const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
-/* mg_conv2d_s8 (groups == 1) followed by a depthwise convolution, one channel at a time: the same bits, and of the tensor
- * between them only one channel exists, in `plane` (conv->out_h * conv->out_w elements). scratch: the depthwise one's. */
-void mg_conv2d_depthwise_s8(const mg_conv2d_t *conv, const mg_conv2d_t *depthwise, const int8_t *restrict x,
-                            const mg_weights_t *first, const mg_weights_t *second, int8_t *restrict plane,
-                            int16_t *restrict scratch, int8_t *restrict y);
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
 void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
@@ -115,8 +110,32 @@ typedef struct {
     float a_scale, b_scale; /* a_scale/y_scale and b_scale/y_scale */
     int32_t a_zero, b_zero, y_zero, y_min, y_max;
 } mg_add_t;
-/* y = clamp(round((a - a_zero) * a_scale + (b - b_zero) * b_scale) + y_zero), n elements; y may be a or b. */
+/* y = clamp(round((a - a_zero) * a_scale + (b - b_zero) * b_scale) + y_zero), n elements; y may be a or b, or begin before
+ * them by any distance: elements are read and written in ascending order. */
 void mg_add_s8(const mg_add_t *g, const int8_t *a, const int8_t *b, int32_t n, int8_t *y);
+
+/* A layer that makes its rows one at a time, taking turns with others. x, other, scratch and y are byte offsets in the
+ * arena. An Add has no weights: its operands are x and other, and `rows` says only how they and y lie. */
+typedef struct mg_row_stage {
+    void (*run)(const struct mg_row_stage *stage, int32_t row, int8_t *arena);
+    mg_conv2d_rows_t rows;
+    mg_weights_t weights;
+    mg_add_t add;
+    mg_layout_t other_rows;
+    int32_t x, other, scratch, y;
+} mg_row_stage_t;
+/* Output row `row` of the stage. */
+void mg_row_stage_conv2d_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
+void mg_row_stage_depthwise_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
+void mg_row_stage_add_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
+/* n stages, each reading what the one before writes: the same bits as layer after layer. Between two of them only a ring of
+ * the rows under a window exists. The last stage may write over input rows that no stage will read again: the compiler's
+ * plan/chains.py says how far apart the two must begin. made: n counters of rows. */
+void mg_row_chain_s8(const mg_row_stage_t *stages, int32_t n, int8_t *arena, int32_t *made);
+/* As far as the first `available` rows of the input allow; made is 0 at first and goes on from call to call. */
+void mg_row_chain_advance_s8(const mg_row_stage_t *stages, int32_t n, int8_t *arena, int32_t *made, int32_t available);
+/* A tensor from CHW to HCW in place. scratch: two rows and a bit a row, 2 * width + (channels * height + 7) / 8 bytes. */
+void mg_planes_to_rows_s8(int8_t *x, int32_t channels, int32_t height, int32_t width, int8_t *scratch);
 
 typedef struct {
     float scale; /* x_scale / y_scale */

@@ -15,6 +15,15 @@
 #define TARGET_LEN PASTE(MG_MODEL_UPPER, _TARGET_LEN)
 #define TRAINS PASTE(MG_MODEL_UPPER, _TRAINS)
 #define PREFIX_LEN PASTE(MG_MODEL_UPPER, _PREFIX_LEN)
+#define PUSHED PASTE(MG_MODEL_UPPER, _PUSHED)
+/* The loaded sample, as the model's functions take it. */
+#if PUSHED
+#define SAMPLE NULL
+#define ROWS PASTE(MG_MODEL_UPPER, _ROWS)
+#define ROW_LEN PASTE(MG_MODEL_UPPER, _ROW_LEN)
+#else
+#define SAMPLE CALL(_input)(model)
+#endif
 /* A model that does not train has no state: nothing is read for it and nothing written. */
 #if TRAINS
 #define STATE ((void *)&model->state)
@@ -68,7 +77,7 @@ static inline void mg_add_ticks(uint32_t sum[2], uint32_t ticks) {
 bool mg_fail(const char *why); /* says it; false */
 void mg_progress(const char *phase, uint32_t epoch, uint32_t done, uint32_t total, float loss);
 bool mg_write_float(float v);
-bool mg_load(uint32_t index);        /* a record: the sample into the model's input, and what is wanted of it */
+bool mg_load(uint32_t index);        /* a record: the sample into the model, and what is wanted of it */
 bool mg_load_wanted(uint32_t index); /* without the sample */
 bool mg_label_in_range(void);
 

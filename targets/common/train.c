@@ -26,7 +26,7 @@ static bool checkpoint(void) {
 
 float mg_step(void) {
     float loss = 0.0f;
-    note(CALL(_train_step)(model, CALL(_input)(model), WANTED, &loss));
+    note(CALL(_train_step)(model, SAMPLE, WANTED, &loss));
     return loss;
 }
 
@@ -62,7 +62,7 @@ static bool learn(int32_t cache, uint32_t index, bool first, float *loss) {
     if (!(first ? mg_load(index) : mg_load_wanted(index)) || !mg_label_in_range()) return false;
     uint32_t *const ticks = first ? result->first_ticks : result->later_ticks;
     uint32_t start = mg_timer_ticks();
-    if (first) CALL(_prefix)(model, CALL(_input)(model));
+    if (first) CALL(_prefix)(model, SAMPLE);
     mg_add_ticks(ticks, mg_timer_ticks() - start);
     if (!move_record(cache, index, first)) return false;
     start = mg_timer_ticks();

@@ -132,7 +132,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, calibration: Callable[[str],
         quantised = graph if name.endswith("int8") else frontend.quantize(graph, np.load(calibration(name))["x"])
         canonical = frontend.prepare(quantised)
         model = import_model(canonical, model_name(Path(name.replace(".", "_"))), float_head=False)
-        emitted.add(model, compile_model(model, "none").program)
+        emitted.add(model, compile_model(model, "none", stream=False).program)
         models[name] = model, canonical
     emitted.build()
     return _Built(emitted, models)

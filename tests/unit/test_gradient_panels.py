@@ -9,8 +9,8 @@ import onnx
 from frontend_graphs import Builder
 from graphs import imported, residual_2d
 from mcugrad.pipeline import compile_model
-from mcugrad.plan import place
 from mcugrad.plan.gradients import DGRAD, DGRAD_BY_PANELS, LEAST_BYTES, UPDATES, use_panels_backward
+from mcugrad.plan.place import place
 from mcugrad.program import Kind, Program, Value
 
 UPDATE = "mg_conv2d_update_weight_s8"
@@ -50,7 +50,7 @@ def test_pointwise_gradients_multiply_panels_and_no_others() -> None:
     assert not _calls(program, DGRAD)
     padded = compile_model(imported(residual_2d()), "all").program
     assert not _calls(padded, DGRAD_BY_PANELS)
-    assert {"point", "wide", "grouped", "depthwise", "dilated", "last"} <= set(_calls(padded, DGRAD))
+    assert {"point", "wide", "grouped", "dilated", "last"} <= set(_calls(padded, DGRAD))
 
 
 def test_scratch_takes_what_the_busiest_call_leaves() -> None:

@@ -23,6 +23,7 @@ from mcugrad.program import (
     Null,
     Place,
     Program,
+    PushedRows,
     Random,
     Rate,
     Ref,
@@ -129,6 +130,8 @@ class Printer:
                 return self._table(argument)
             case Arena():
                 return "ARENA(int8_t, 0)"
+            case PushedRows():
+                return "m->pushed_rows"
             case Null():
                 return "NULL"
             case Label():

@@ -69,5 +69,6 @@ def lay_out(program: Program) -> Layout:
         offset += buffer.nbytes
     state = align(offset, 4)
     before_arena = state + 4 * (len(COUNTERS) + len(program.ratios)) if trains else 0
+    before_arena += 4 if program.pushed else 0
     arena = max(align(program.arena_bytes, 8), 8)
     return Layout(tuple(fields), state, align(before_arena, 8) + arena, arena)

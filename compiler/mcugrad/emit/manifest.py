@@ -36,7 +36,7 @@ def manifest(
         "name": model.name,
         **facts,
         "versions": {"mcugrad": __version__, **{p: version(p) for p in PACKAGES}},
-        "input": _input(model),
+        "input": _input(model) | ({"order": "rows"} if program.pushed else {}),
         "output": {"shape": list(output.shape), "dtype": "float32", "softmax": model.tail},
         "arena_bytes": program.arena_bytes,
         "arena_lower_bound": program.arena_lower_bound,

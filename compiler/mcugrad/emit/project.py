@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,8 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "struct_bytes": layout.struct_bytes,
         "arena_bytes": layout.arena_bytes,
         "input": printer.pointer(Ref(program.input)),
-        "input_len": program.buffers[program.input].elements,
+        "input_len": math.prod(model.input_shape),
+        "pushed": _pushed(model, program, printer) if program.pushed else None,
         "input_scale": number(grid.scale),
         "input_zero": grid.zero_point,
         "input_min": number(float(-128 - grid.zero_point)),
@@ -131,6 +133,21 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "tail": model.tail,
         "tail_call": _tail_call(model, output),
         "factory": _factory(program, printer),
+    }
+
+
+def _pushed(model: Model, program: Program, printer: Printer) -> dict[str, Any]:
+    """What taking in a sample row by row needs: its first call's counters, and the ring of rows."""
+    _, channels, height, width = model.input_shape
+    made = next(a for a in program.calls[0].args if isinstance(a, Ref))
+    return {
+        "rows": height,
+        "row_len": channels * width,
+        "channels": channels,
+        "width": width,
+        "ring": program.buffers[program.input].shape[2],
+        "made": printer.pointer(made),
+        "made_bytes": program.buffers[made.buffer].nbytes,
     }
 
 

@@ -75,8 +75,16 @@ def pack(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment:
 
 
 def peak(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment: int = 8) -> Peak:
-    """The busiest call: the earliest at which the aligned sizes of the living buffers, less what overlapping ones share
-    at best, add up to most."""
+    """The busiest call: the earliest at which most bytes are alive."""
+    items = list(buffers)
+    levels = alive(items, overlaps, alignment)
+    call, size = max(levels, key=lambda level: (level[1], -level[0]), default=(0, 0))
+    return Peak(call, size, tuple(b for b in items if b.size > 0 and b.first <= call <= b.last))
+
+
+def alive(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment: int = 8) -> list[tuple[int, int]]:
+    """(call, bytes alive from it on) wherever that changes, ascending: the aligned sizes of the living buffers, less
+    what overlapping ones share at best."""
     items = list(buffers)
     change: dict[int, int] = {}
 
@@ -93,12 +101,11 @@ def peak(buffers: Iterable[Buffer], overlaps: Iterable[Overlap] = (), alignment:
         shared = min(_aligned(upper.size, alignment), below)
         if shared > 0 and max(lower.first, upper.first) <= min(lower.last, upper.last):
             count(-shared, max(lower.first, upper.first), min(lower.last, upper.last))
-    best_call, best_size, size = 0, 0, 0
+    levels, size = [], 0
     for call in sorted(change):
         size += change[call]
-        if size > best_size:
-            best_call, best_size = call, size
-    return Peak(best_call, best_size, tuple(b for b in items if b.size > 0 and b.first <= best_call <= b.last))
+        levels.append((call, size))
+    return levels
 
 
 def _aligned(size: int, alignment: int) -> int:

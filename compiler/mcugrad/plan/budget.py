@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mcugrad.errors import McugradError
-from mcugrad.plan.arena import Buffer, peak
 from mcugrad.plan.code_size import code_bytes
+from mcugrad.plan.place import busiest
 from mcugrad.program import Program
 from mcugrad.simulate.board import Board
 from mcugrad.simulate.footprint import static_bytes
@@ -62,14 +62,13 @@ def check(program: Program, board: Board, budget: Budget) -> None:
 
 
 def _peak_text(program: Program) -> str:
-    spans = program.lifetimes()
-    busiest = peak([Buffer(n, program.buffers[n].nbytes, *span) for n, span in sorted(spans.items())])
-    alive = sorted(busiest.buffers, key=lambda b: (-b.size, b.name))
+    peak = busiest(program)
+    alive = sorted(peak.buffers, key=lambda b: (-b.size, b.name))
     shown = ", ".join(f"{b.name} {b.size}" for b in alive[:4])
     more = f" and {len(alive) - 4} more" if len(alive) > 4 else ""
     state = sum(program.buffers[n].nbytes for n in program.state)
-    layer = program.calls[busiest.call].layer
+    layer = program.calls[peak.call].layer
     return (
-        f"the arena peaks at layer '{layer}' with {busiest.size} bytes alive ({shown}{more}), "
+        f"the arena peaks at layer '{layer}' with {peak.size} bytes alive ({shown}{more}), "
         f"trained parameters take {state}"
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mcugrad.plan.place import ALIGNMENT, bytes_alive
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
 DGRAD, DGRAD_BY_PANELS = "mg_conv2d_dgrad_s8", "mg_conv2d_pointwise_dgrad_s8"
@@ -18,12 +19,11 @@ UPDATES = {
     for rounding in ("", "residual_", "accumulate_")
 }
 MOST_PANELS, LEAST_BYTES = 16, 4096
-ALIGNMENT = 8
 
 
 def use_panels_backward(program: Program) -> Program:
     """Give every such gradient its scratch and the kernel that expects it. Wants the calls in their final order."""
-    alive = _bytes_alive(program)
+    alive = bytes_alive(program)
     buffers, calls = dict(program.buffers), []
     for call, live in zip(program.calls, alive, strict=True):
         if call.kernel not in (DGRAD, *UPDATES) or not _is_pointwise(call):
@@ -39,15 +39,6 @@ def use_panels_backward(program: Program) -> Program:
         kernel = DGRAD_BY_PANELS if call.kernel == DGRAD else UPDATES[call.kernel]
         calls.append(replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
-
-
-def _bytes_alive(program: Program) -> list[int]:
-    """Of the arena, at each call."""
-    alive = [0] * len(program.calls)
-    for name, (first, last) in program.lifetimes().items():
-        for index in range(first, last + 1):
-            alive[index] += -(-program.buffers[name].nbytes // ALIGNMENT) * ALIGNMENT
-    return alive
 
 
 def _geometry(call: KernelCall) -> dict[str, int]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from mcugrad.plan.place import bytes_alive
 from mcugrad.program import Program
 
-ALIGNMENT = 8  # of buffers in the arena
 MOST_PANELS = 16
 
 
 def room_of_calls(program: Program) -> list[int]:
     """At each call, the bytes by which fewer are alive than at the busiest one; calls are in their final order."""
-    alive = [0] * len(program.calls)
-    for name, (first, last) in program.lifetimes().items():
-        for index in range(first, last + 1):
-            alive[index] += -(-program.buffers[name].nbytes // ALIGNMENT) * ALIGNMENT
+    alive = bytes_alive(program)
     return [max(alive) - live for live in alive]
 
 

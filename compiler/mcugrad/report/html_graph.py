@@ -103,8 +103,8 @@ def _node(
     layer_of: Mapping[str, str],
     tensors: Mapping[str, Mapping[str, Any]],
 ) -> Node:
-    first = group[0]
-    output = next(tensors[name] for name in group[-1]["writes"] if tensors[name]["kind"] != "scratch")
+    written = [tensors[name] for name in group[-1]["writes"]]
+    first, output = group[0], next(t for t in reversed(written) if t["kind"] != "scratch")
     reads = [layer_of[name] for call in group for name in call["reads"] if name in layer_of]
     layers = tuple(dict.fromkeys([*reads, *([] if len(set(reads)) > 1 else [first["layer"]])]))
     node = Node(first["layer"], next((c["op"] for c in group if c["work"] == "forward"), first["op"]), layers)

@@ -208,7 +208,13 @@ def _job(
         (
             *("-nostartfiles", "-nodefaultlibs", f"-L{common}", "-T", str(script)),
             f"-Wl,--defsym=__stack_reserve={board.stack_reserve}",
-            *("-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--no-warn-rwx-segments", "-Wl,--orphan-handling=error"),
+            *(
+                "-Wl,--gc-sections",
+                "-Wl,--emit-relocs",
+                "-Wl,--fatal-warnings",
+                "-Wl,--no-warn-rwx-segments",
+                "-Wl,--orphan-handling=error",
+            ),
             *("-lc", "-lgcc"),
         ),
         board.stack_reserve,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mcugrad.errors import McugradError
 
-_SHT_SYMTAB, _SHT_NOBITS = 2, 8
+_SHT_SYMTAB, _SHT_NOBITS, _SHT_REL = 2, 8, 9
+_R_ARM_ABS32 = 2
 _SHF_ALLOC = 2
 
 
@@ -36,10 +37,12 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """Sections by name and all symbols in file order."""
+    """Sections by name and all symbols in file order. `pointers`: where the image holds 32-bit addresses, as far as the
+    linker kept its relocations (--emit-relocs)."""
 
     sections: dict[str, Section]
     symbols: tuple[Symbol, ...]
+    pointers: tuple[int, ...] = ()
 
     def size(self, *names: str) -> int:
         """Bytes of the named sections together; a section that is not there counts 0."""
@@ -87,7 +90,11 @@ def read_elf(path: Path) -> Elf:
     for section, fields in zip(sections, raw, strict=True):
         if fields[1] == _SHT_SYMTAB:
             symbols += _symbols(section.data, sections[fields[6]].data, sections, wide)
-    return Elf({section.name: section for section in sections if section.name}, tuple(symbols))
+    relocations = [s.data for s, fields in zip(sections, raw, strict=True) if fields[1] == _SHT_REL]
+    pointers = tuple(
+        where for part in relocations for where, info in struct.iter_unpack("<II", part) if info & 255 == _R_ARM_ABS32
+    )
+    return Elf({section.name: section for section in sections if section.name}, tuple(symbols), pointers)
 
 
 def _header(data: bytes, wide: bool) -> tuple[int, int, int]:

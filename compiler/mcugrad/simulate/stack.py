@@ -157,12 +157,14 @@ def _count(registers: str) -> int:
 
 
 def _address_taken(image: Elf, functions: dict[int, _Function]) -> set[int]:
-    """Functions whose address lies somewhere in the image's words; the vectors' own words do not count."""
+    """Functions whose address the image holds, by the linker's relocations; the vectors' own words do not count."""
     taken: set[int] = set()
     for name in (".text", ".rodata", ".data"):
-        data = image.sections[name].data if name in image.sections else b""
-        skip = 4 * _VECTORS if name == ".text" else 0
-        if len(data) > skip:
-            words = struct.unpack_from(f"<{(len(data) - skip) // 4}I", data, skip)
-            taken |= {word - 1 for word in words if word - 1 in functions}
+        section = image.sections.get(name)
+        if section is None:
+            continue
+        begin = section.address + (4 * _VECTORS if name == ".text" else 0)
+        inside = (p - section.address for p in image.pointers if begin <= p < section.address + len(section.data))
+        words = (struct.unpack_from("<I", section.data, at)[0] for at in inside)
+        taken |= {word - 1 for word in words if word - 1 in functions}
     return taken

@@ -73,7 +73,7 @@ class Ours:
             model = import_model(frontend.prepare(graph), f"network_{i}", float_head=False)
             apart = replace(model, name=f"{model.name}_apart")
             self.emitted.add(model, compile_model(model, "none").program)
-            self.emitted.add(apart, compile_model(apart, "none", fuse=False).program)
+            self.emitted.add(apart, compile_model(apart, "none", stream=False).program)
             self.models[name] = model
         self.emitted.build()
 

@@ -7,6 +7,7 @@
 
 #define FAKE_INPUT_LEN 12
 #define FAKE_OUTPUT_LEN 4
+#define FAKE_PUSHED 0
 #ifdef FAKE_REGRESSION
 #define FAKE_TARGET_LEN 4
 #else

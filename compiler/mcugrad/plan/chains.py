@@ -1,0 +1,178 @@
+"""Which forward calls can run row by row as one chain, what rings they need, and how far apart their ends must lie.
+
+A chain is a run of calls, dense and depthwise convolutions and at its end perhaps the Add of a residual block, whose
+intermediate tensors nobody else reads, the backward least of all. Its stages take turns: each makes one row as soon as
+the rows under its window are there (mg_row_chain_s8).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mcugrad.program import KernelCall, Kind, Program, Struct
+
+CONV, DEPTHWISE, ADD = "mg_conv2d_rows_s8", "mg_depthwise_conv2d_rows_s8", "mg_add_s8"
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one row of a stage reads: rows row * stride - pad + dilation * [0, taps) of an input of `height` rows."""
+
+    taps: int
+    stride: int
+    dilation: int
+    pad: int
+    height: int
+    out_height: int
+
+    @property
+    def span(self) -> int:
+        return self.dilation * (self.taps - 1) + 1
+
+    def first(self, row: int) -> int:
+        """The first input row that `row` and those after it read; `height` behind the last."""
+        return self.height if row >= self.out_height else max(0, row * self.stride - self.pad)
+
+    def needed(self, row: int) -> int:
+        """How many rows of the input must be there to make `row`."""
+        return min(row * self.stride - self.pad + self.span, self.height)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A call of the chain with its operands: `other` is the second one of an Add."""
+
+    call: KernelCall
+    window: Window
+    x: str
+    y: str
+    other: str | None = None
+
+    @property
+    def ring_rows(self) -> int:
+        """Rows of its input that it reads at once."""
+        return min(self.window.span, self.window.height)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Calls [begin, begin + len(stages)) of a program."""
+
+    begin: int
+    stages: tuple[Stage, ...]
+
+    @property
+    def x(self) -> str:
+        return self.stages[0].x
+
+    @property
+    def y(self) -> str:
+        return self.stages[-1].y
+
+
+def turns(stages: Sequence[Stage]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """(stage, rows that each stage had made before) of every turn, in the order of mg_row_chain_s8."""
+    made = [0] * len(stages)
+    last = len(stages) - 1
+    while made[last] < stages[last].window.out_height:
+        stage = last
+        while stage > 0 and stages[stage].window.needed(made[stage]) > made[stage - 1]:
+            stage -= 1
+        yield stage, tuple(made)
+        made[stage] += 1
+
+
+def distance(chain: Chain, x_row: int, y_row: int) -> int:
+    """Bytes by which the input, in rows of `x_row` bytes, must lie behind the output, in rows of `y_row`, so that no
+    row of the output meets one that is still to be read. An Add reads the input's row as it writes its own."""
+    last, adds = len(chain.stages) - 1, chain.stages[-1].other is not None
+    found = 0
+    for stage, made in turns(chain.stages):
+        if stage != last:
+            continue
+        row, needed = made[last], chain.stages[0].window.first(made[0])
+        if adds:
+            found = max(found, row * (y_row - x_row))
+            needed = min(needed, row + 1)
+        found = max(found, (row + 1) * y_row - needed * x_row)
+    return found
+
+
+def find_chains(program: Program) -> list[Chain]:
+    """Every longest run that could be a chain, cut where a narrow tensor stands between two dense convolutions."""
+    readers = Counter(program.root(n) for call in program.calls for n in set(call.reads))
+    forward = [c for c in program.calls if c.phase == "forward"]
+    chains, at = [], 0
+    while at < len(forward):
+        stages = _run(program, forward, at, readers)
+        if len(stages) > 1:
+            chains.append(Chain(at, tuple(stages)))
+        at += max(len(stages), 1)
+    return chains
+
+
+def _run(program: Program, calls: Sequence[KernelCall], at: int, readers: Counter[str]) -> list[Stage]:
+    stages: list[Stage] = []
+    for call in calls[at:]:
+        stage = _stage(program, call, stages)
+        if stage is None or (stages and not _continues(program, stages, stage, readers)):
+            break
+        stages.append(stage)
+        if call.kernel == ADD:
+            break
+    return stages
+
+
+def _continues(program: Program, stages: list[Stage], stage: Stage, readers: Counter[str]) -> bool:
+    """Whether `stage` reads what the last one of `stages` wrote, and nobody else does."""
+    between = stages[-1].y
+    private = stage.x == between and readers[between] == 1 and program.root(program.output) != between
+    narrow = stages[-1].call.kernel == stage.call.kernel == CONV and _shrinks(program, stages[-1])
+    return private and not narrow
+
+
+def _shrinks(program: Program, stage: Stage) -> bool:
+    return program.buffers[stage.y].nbytes < program.buffers[stage.x].nbytes
+
+
+def _stage(program: Program, call: KernelCall, before: Sequence[Stage]) -> Stage | None:
+    """`call` as a stage behind `before`; None if it cannot be one."""
+    if call.kernel in (CONV, DEPTHWISE):
+        return _convolution(program, call)
+    if call.kernel == ADD and before:
+        return _add(program, call, before)
+    return None
+
+
+def _convolution(program: Program, call: KernelCall) -> Stage | None:
+    frozen = all(program.buffers[program.root(n)].kind is not Kind.STATE for n in call.reads)
+    x = call.reads[0]
+    (y,) = (n for n in call.writes if program.buffers[n].kind is not Kind.SCRATCH)
+    plain = program.root(x) == x and len(program.buffers[x].shape) == 4
+    if not (frozen and plain):
+        return None
+    g = geometry(call)
+    window = Window(g["k_h"], g["stride_h"], g["dilation_h"], g["pad_top"], g["in_h"], g["out_h"])
+    return Stage(call, window, x, y)
+
+
+def _add(program: Program, call: KernelCall, before: Sequence[Stage]) -> Stage | None:
+    """The Add of a residual block: one operand is the last stage's output, the other the chain's input."""
+    a, b = call.reads[0], call.reads[1]
+    x, other = (a, b) if a == before[-1].y else (b, a)
+    height = program.buffers[x].shape[2] if len(program.buffers[x].shape) == 4 else 0
+    if x != before[-1].y or other != before[0].x or not height:
+        return None
+    return Stage(call, Window(1, 1, 1, 0, height, height), x, call.writes[0], other)
+
+
+def geometry(call: KernelCall) -> dict[str, Any]:
+    """The fields of a convolution's mg_conv2d_t."""
+    rows = call.args[0]
+    assert isinstance(rows, Struct)
+    conv = dict(rows.fields)["conv"]
+    assert isinstance(conv, Struct)
+    return dict(conv.fields)

@@ -1,0 +1,142 @@
+"""Frozen layers that run row by row compute the same bits in less memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bottlenecks import Bottlenecks
+from emitted_models import Emitted
+from graphs import imported
+from kernel_library import Kernels
+from mcugrad.graph import Model
+from mcugrad.pipeline import compile_model
+from mcugrad.plan.chains import Chain, Stage, Window, distance, turns
+from mcugrad.program import KernelCall, Program
+
+CHAIN = "mg_row_chain_s8"
+SEEDS = st.integers(0, 2**16)
+
+
+def _predictions(model: Model, program: Program, samples: np.ndarray) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        emitted = Emitted(Path(folder))
+        emitted.add(model, program)
+        emitted.build()
+        return np.stack([emitted.predict(model.name, x) for x in samples])
+
+
+def _kernels(program: Program) -> list[str]:
+    return [call.kernel for call in program.calls]
+
+
+@given(SEEDS)
+@settings(max_examples=12, deadline=None, derandomize=True)
+def test_the_same_bits_in_no_more_memory(seed: int) -> None:
+    model = imported(Bottlenecks(seed).build(), f"net{seed}")
+    plain, streamed = (compile_model(model, "none", stream=on).program for on in (False, True))
+    assert CHAIN not in _kernels(plain)
+    assert streamed.arena_bytes <= plain.arena_bytes
+    assert CHAIN in _kernels(streamed) or streamed.arena_bytes == plain.arena_bytes
+    samples = np.random.default_rng(seed).integers(-128, 128, (4, *model.input_shape[1:])).astype(np.int8)
+    np.testing.assert_array_equal(_predictions(model, plain, samples), _predictions(model, streamed, samples))
+
+
+def test_a_wide_tensor_between_frozen_layers_never_exists() -> None:
+    """An expansion to 64 channels takes less than its input and output together."""
+    net = Bottlenecks(0)
+    net.shape, net.input_shape = [4, 32, 32], (1, 4, 32, 32)
+    net.conv(64, [1, 1], [1, 1], [0] * 4)
+    net.conv(64, [3, 3], [1, 1], [1] * 4, group=64)
+    net.conv(4, [1, 1], [1, 1], [0] * 4)
+    y = net.b.node("Flatten", net.b.node("GlobalAveragePool", net.x))
+    graph = net.b.model(net.input_shape, net.b.node("Gemm", y, net.b.random(4, 4), net.b.random(4), transB=1))
+    program = compile_model(imported(graph, "wide"), "head").program
+    rows = 64 * 32 * (3 + 1)  # three of the expansion, one behind the depthwise convolution
+    assert program.arena_bytes < 2 * 4 * 32 * 32 + rows + 2500  # scratch
+
+
+def test_what_the_backward_reads_does_not_stream() -> None:
+    assert CHAIN not in _kernels(compile_model(imported(Bottlenecks(1).build(), "net"), "all").program)
+
+
+@st.composite
+def _chains(draw: st.DrawFn) -> Chain:
+    """Windows over each other's output, closed by an Add where input and output have as many rows."""
+    height = first = draw(st.integers(1, 14))
+    stages: list[Stage] = []
+    call = KernelCall("", "", "", (), (), ())
+    for _ in range(draw(st.integers(1, 4))):
+        taps, dilation = draw(st.integers(1, min(5, height))), draw(st.integers(1, 2))
+        dilation = dilation if dilation * (taps - 1) < height else 1
+        stride, pad, after = draw(st.integers(1, 3)), draw(st.integers(0, taps - 1)), draw(st.integers(0, taps - 1))
+        out = (height + pad + after - dilation * (taps - 1) - 1) // stride + 1
+        stages.append(Stage(call, Window(taps, stride, dilation, pad, height, out), "", ""))
+        height = out
+    if height == first and draw(st.booleans()):
+        stages.append(Stage(call, Window(1, 1, 1, 0, height, height), "", "", other="x"))
+    return Chain(0, tuple(stages))
+
+
+@given(_chains(), st.integers(1, 9), st.integers(1, 9))
+@settings(deadline=None, max_examples=300)
+def test_no_row_is_read_after_it_was_written_over(chain: Chain, x_row: int, y_row: int) -> None:
+    """Plays the turns on bytes that know what they hold, with rings of the planned size and the planned distance."""
+    stages, apart = chain.stages, distance(chain, x_row, y_row)
+    height, last = stages[0].window.height, len(stages) - 1
+    memory: dict[int, tuple[str, int]] = {apart + i: ("x", i // x_row) for i in range(height * x_row)}
+    rings: list[dict[int, int]] = [{} for _ in stages]
+
+    def expect_input(row: int, first: int = 0) -> None:
+        assert all(memory.get(apart + row * x_row + i) == ("x", row) for i in range(first, x_row))
+
+    for index, made in turns(stages):
+        window, row = stages[index].window, made[index]
+        is_add = stages[index].other is not None
+        top = row * window.stride - window.pad
+        for r in range(max(top, 0), min(top + window.span, window.height)):
+            if (r - top) % window.dilation:
+                continue
+            if index == 0:
+                expect_input(r)
+            else:
+                assert rings[index][r % stages[index].ring_rows] == r
+        if index < last:
+            rings[index + 1][row % stages[index + 1].ring_rows] = row
+            continue
+        for i in range(y_row):  # an Add reads an element before it writes that one
+            if is_add and i < x_row:
+                assert memory.get(apart + row * x_row + i) == ("x", row)
+            memory[row * y_row + i] = ("y", row)
+    assert all(memory[r * y_row + i] == ("y", r) for r in range(stages[last].window.out_height) for i in range(y_row))
+
+
+@given(st.integers(1, 7), st.integers(1, 9), st.integers(1, 9), SEEDS)
+@settings(deadline=None)
+def test_planes_become_rows_in_place(kernels: Kernels, channels: int, height: int, width: int, seed: int) -> None:
+    x = np.random.default_rng(seed).integers(-128, 128, (channels, height, width)).astype(np.int8)
+    moved = x.copy()
+    scratch = np.full(2 * width + (channels * height + 7) // 8, 85, np.int8)
+    kernels("planes_to_rows_s8", moved, channels, height, width, scratch)
+    np.testing.assert_array_equal(moved.reshape(height, channels, width), x.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("scheme", ["none", "head"])
+def test_no_two_living_buffers_share_more_than_the_plan_says(scheme: str) -> None:
+    program = compile_model(imported(Bottlenecks(3).build(), "net"), scheme).program
+    spans = sorted(program.lifetimes().items())
+    allowed = {(low, up): least for low, up, least in program.overlaps}
+    for i, (a, (first, last)) in enumerate(spans):
+        for b, (other_first, other_last) in spans[i + 1 :]:
+            if last < other_first or other_last < first:
+                continue
+            start, other = program.offsets[a], program.offsets[b]
+            apart = start + program.buffers[a].nbytes <= other or other + program.buffers[b].nbytes <= start
+            below = (a, b) in allowed and start + allowed[a, b] <= other
+            above = (b, a) in allowed and other + allowed[b, a] <= start
+            assert apart or below or above, (a, b)
