@@ -91,6 +91,8 @@ def compile_file(
     check(compiled.program, board, budget)
     facts = {
         "board": board.name,
+        "core": board.core,
+        "assembly": board.runs_assembly,
         "command": list(command),
         "source": source.name,
         "train": options.train,

@@ -14,6 +14,7 @@ import pytest
 
 from cli_support import Terminal, terminal, tree, write_model, write_samples
 from mcugrad.emit.folder import write_folder
+from mcugrad.emit.kernels import implementation
 from mcugrad.errors import McugradError
 
 __all__ = ["terminal"]
@@ -119,6 +120,11 @@ def test_two_compilations_give_identical_bytes(tmp_path: Path) -> None:
     assert "model.c" in results[0]
 
 
+def test_a_core_without_the_dsp_extension_runs_portable_kernels() -> None:
+    chosen = implementation("mg_conv2d_rows_s8", "cortex-m0", assembly=False)
+    assert (chosen["implementation"], "cortex-m0" in chosen["why"]) == ("portable", True)
+
+
 def test_the_manifest_says_everything(terminal: Terminal, tmp_path: Path) -> None:
     data = write_samples(tmp_path / "calib.npz")
     terminal.succeeds("compile", write_model(tmp_path / "model.onnx"), "-o", "out", "--data", data, "--train", "all")
@@ -131,9 +137,13 @@ def test_the_manifest_says_everything(terminal: Terminal, tmp_path: Path) -> Non
     assert manifest["predicted"]["flash"]["total"] > manifest["predicted"]["flash"]["const"]
     tensors = {t["name"]: t for t in manifest["tensors"]}
     calls = manifest["calls"]
+    chosen = {c["kernel"]: c["implementation"] for c in calls}
+    assert chosen["mg_mask_bits"] == "armv7em"
+    assert chosen["mg_dense_f32"] == "portable"
     assert [c["index"] for c in calls] == list(range(len(calls)))
     for call in calls:
         assert call["kernel"].startswith("mg_")
+        assert "cortex-m4" in call["why"] or call["implementation"] == "portable"
         assert set(call["reads"]) | set(call["writes"]) <= set(tensors)
     for tensor in tensors.values():
         assert {"dtype", "shape", "bytes", "kind"} <= set(tensor)

@@ -38,6 +38,15 @@ def kernel_files(kernels: Iterable[str]) -> list[Path]:
     return sorted({*found, header}, key=lambda p: p.name)
 
 
+def implementation(kernel: str, core: str, assembly: bool) -> dict[str, str]:
+    """Which implementation of a kernel is in charge on `core`, and why; `assembly`: whether the core can execute it."""
+    if not any(path.suffix == ".S" for path in kernel_files([kernel])):
+        return {"implementation": "portable", "why": "no hot loop of it is in assembly"}
+    if not assembly:
+        return {"implementation": "portable", "why": f"{core} lacks the DSP extension or a float unit"}
+    return {"implementation": ASSEMBLY, "why": f"{core} has the DSP extension and a float unit"}
+
+
 def _named(folder: Path, names: Iterable[str]) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 

@@ -8,11 +8,12 @@ from importlib.metadata import version
 from typing import Any
 
 from mcugrad import __version__
+from mcugrad.emit.kernels import implementation
 from mcugrad.emit.layout import BOOKKEEPING, WATCH, Layout
 from mcugrad.graph import Model, Parameter
 from mcugrad.plan.budget import Budget
 from mcugrad.plan.prefix import frozen_prefix
-from mcugrad.program import Buffer, Program
+from mcugrad.program import Buffer, KernelCall, Program
 from mcugrad.scheme import Selection
 
 PACKAGES = ("apache-tvm", "numpy", "onnx", "onnxruntime")
@@ -28,8 +29,8 @@ def manifest(
     files: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> str:
-    """The JSON text. `selection` is what trains of `model`; `facts` come from the command: board, command, source, and
-    what was asked for."""
+    """The JSON text. `selection` is what trains of `model`; `facts` come from the command: board, its core, command,
+    source, and what was asked for."""
     output = program.buffers[program.output]
     content = {
         "generator": "mcugrad",
@@ -50,7 +51,7 @@ def manifest(
         "prefix": _prefix(program),
         "state": _state(model, selection, layout),
         "tensors": _tensors(program),
-        "calls": [_call(index, program) for index in range(len(program.calls))],
+        "calls": _calls(program, str(facts.get("core", "this core")), bool(facts.get("assembly", False))),
         "files": sorted(files),
     }
     return json.dumps(content, indent=1) + "\n"
@@ -148,8 +149,12 @@ def _grid(buffer: Buffer) -> dict[str, Any]:
     return {"scale": scale, "zero_point": buffer.zero_point}
 
 
-def _call(index: int, program: Program) -> dict[str, Any]:
-    call = program.calls[index]
+def _calls(program: Program, core: str, assembly: bool) -> list[dict[str, Any]]:
+    chosen = {k: implementation(k, core, assembly) for k in {call.kernel for call in program.calls}}
+    return [{**_call(i, call), **chosen[call.kernel]} for i, call in enumerate(program.calls)]
+
+
+def _call(index: int, call: KernelCall) -> dict[str, Any]:
     return {
         "index": index,
         "kernel": call.kernel,

@@ -64,6 +64,12 @@ class Board(_Table):
     timer: Timer | None = None
     run: Run
 
+    @property
+    def runs_assembly(self) -> bool:
+        """Whether runtime_c/src/armv7em/ is in charge, as mg_internal.h decides: the DSP extension and a float unit."""
+        float_unit = any(flag.startswith("-mfpu=") for flag in self.cpu_flags)
+        return self.core in ("cortex-m4", "cortex-m7", "cortex-m33") and float_unit
+
     @model_validator(mode="after")
     def _emulated_boards_are_complete(self) -> Board:
         if self.run.runner == "qemu" and not (self.memory and self.timer and self.run.machine and self.stack_reserve):
