@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcugrad.plan.place import ALIGNMENT, bytes_alive
+from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
 DGRAD, DGRAD_BY_PANELS = "mg_conv2d_dgrad_s8", "mg_conv2d_pointwise_dgrad_s8"
@@ -18,18 +18,17 @@ UPDATES = {
     f"mg_conv2d_update_weight_{rounding}s8": f"mg_conv2d_pointwise_update_weight_{rounding}s8"
     for rounding in ("", "residual_", "accumulate_")
 }
-MOST_PANELS, LEAST_BYTES = 16, 4096
+LEAST_BYTES = 4096
 
 
 def use_panels_backward(program: Program) -> Program:
     """Give every such gradient its scratch and the kernel that expects it. Wants the calls in their final order."""
-    alive = bytes_alive(program)
     buffers, calls = dict(program.buffers), []
-    for call, live in zip(program.calls, alive, strict=True):
+    for call, free in zip(program.calls, room_of_calls(program), strict=True):
         if call.kernel not in (DGRAD, *UPDATES) or not _is_pointwise(call):
             calls.append(call)
             continue
-        room = max(LEAST_BYTES, max(alive) - live - ALIGNMENT)
+        room = max(LEAST_BYTES, free)
         panels, elements = _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
         kind = "e" if call.kernel == DGRAD else "w"
         scratch = Buffer(f"{call.layer}.{kind}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
@@ -59,7 +58,7 @@ def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:
     """How many panels of four positions at once, and the int16 elements for them and two channels of weights."""
     g = _geometry(call)
     even = g["out_c"] + g["out_c"] % 2
-    panels = _strips(-(-g["in_h"] * g["in_w"] // 4), (room - 2 * even) // (8 * even))
+    panels = panels_at_once(-(-g["in_h"] * g["in_w"] // 4), (room - 2 * even) // (8 * even))
     return panels, (4 * panels + 1) * even
 
 
@@ -70,10 +69,5 @@ def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
     inputs = dict(subset.fields)["n_inputs"] if isinstance(dict(subset.fields)["inputs"], Null) else g["in_c"]
     assert isinstance(inputs, int)
     row = -(-g["in_h"] * g["in_w"] // 4) * 4
-    panels = _strips(-(-inputs // 4), (room - 2 * row) // (8 * row))
+    panels = panels_at_once(-(-inputs // 4), (room - 2 * row) // (8 * row))
     return panels, (4 * panels + 1) * row
-
-
-def _strips(wanted: int, most: int) -> int:
-    """`wanted` panels in as few strips of equal length as have `most` panels or fewer, each."""
-    return -(-wanted // -(-wanted // max(1, min(MOST_PANELS, most))))
