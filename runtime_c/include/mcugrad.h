@@ -237,10 +237,11 @@ void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
 void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);
 /* mg_conv2d_dgrad_s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1, four positions or more.
+ * in_pairs: how the weights lie, see mg_conv2d_rows_s8, else OIHW.
  * scratch, aligned to 4 bytes: panels * 4 * Kp + Kp int16, Kp = out_c rounded up to even; of the error that many times
  * four positions, at most 16 of them, are expanded at once. More panels cost fewer instructions. */
 void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
-                                  int32_t panels, int16_t *restrict scratch, mg_store_t *s);
+                                  bool in_pairs, int32_t panels, int16_t *restrict scratch, mg_store_t *s);
 /* The same for weights with a zero point: acc = sum_{oc,ky,kx} e * (w - w_zero[oc]). In int32 (s8) it holds while
  * k_h * k_w * out_c / groups <= 65,793 (128 * 255 per term, checked). Their update is mg_conv2d_update_weight: a zero point
  * does not move, so the gradient by the stored integer is the same. */

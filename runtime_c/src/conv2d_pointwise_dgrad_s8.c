@@ -20,7 +20,7 @@ static void close_up(float *row, int32_t n, int32_t count) {
 }
 
 void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
-                                  int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
+                                  bool in_pairs, int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
     const int32_t plane = g->in_h * g->in_w, even = g->out_c + g->out_c % 2;
     int8_t *const columns = (int8_t *)(scratch + panels * 4 * even);
     float acc[2 * 4 * MOST_PANELS];
@@ -31,7 +31,11 @@ void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
         float *const second = acc + 4 * count;
         expand(e + from, g->out_c, plane, n, scratch);
         for (int32_t c = 0; c < g->in_c; c += 2) {
-            mg_weight_columns_s8(w, g->in_c, g->out_c, c, columns);
+            if (in_pairs) {
+                mg_weight_columns_of_pairs_s8(w, g->in_c, g->out_c, c, columns);
+            } else {
+                mg_weight_columns_s8(w, g->in_c, g->out_c, c, columns);
+            }
             mg_panel_sums_s8(scratch, columns, even / 2, count, acc);
             close_up(acc, n, count);
             close_up(second, n, count);

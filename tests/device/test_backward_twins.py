@@ -18,7 +18,7 @@ DEPTHWISE = (
 SOURCES = runtime_dir() / "src"
 PROGRAMS = {
     "store": ("store",),
-    "panel_sums": ("panel_sums_s8", "weight_columns_s8"),
+    "panel_sums": ("panel_sums_s8", "weight_columns_s8", "weight_columns_of_pairs_s8"),
     "depthwise": DEPTHWISE,
     "elementwise": ("add_s8", "mask_bits", "sum_s8"),
     "wgrad": ("rows_pair_s8", "rows_panel_s8", "step_weights_s8"),

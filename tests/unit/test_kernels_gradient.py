@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, errors, int8s
 from kernel_library import ERROR_TYPES, Array, Kernels, Random, Store, Subset, address
+from mcugrad.plan.panels import in_pairs
 from mcugrad.scheme import runs
 
 TYPES = st.sampled_from(sorted(ERROR_TYPES))
@@ -176,7 +177,8 @@ def test_pointwise_dgrad_by_panels(
     base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
     pointer = address(total)
     store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
-    kernels("conv2d_pointwise_dgrad_s8", conv.struct(), e, w, panels, scratch, store)
+    pairs = seed % 2
+    kernels("conv2d_pointwise_dgrad_s8", conv.struct(), e, in_pairs(w) if pairs else w, pairs, panels, scratch, store)
     np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
 
 

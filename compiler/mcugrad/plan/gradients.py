@@ -25,7 +25,7 @@ def use_panels_backward(program: Program) -> Program:
     """Give every such gradient its scratch and the kernel that expects it. Wants the calls in their final order."""
     buffers, calls = dict(program.buffers), []
     for call, free in zip(program.calls, room_of_calls(program), strict=True):
-        if call.kernel not in (DGRAD, *UPDATES) or not _is_pointwise(call):
+        if not is_pointwise_gradient(call):
             calls.append(call)
             continue
         room = max(LEAST_BYTES, free)
@@ -34,24 +34,28 @@ def use_panels_backward(program: Program) -> Program:
         scratch = Buffer(f"{call.layer}.{kind}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
         buffers[scratch.name] = scratch
         before, last = call.args[:-1], call.args[-1]
+        if call.kernel == DGRAD:
+            before = (*before, Value(int(buffers[call.reads[1]].in_pairs)))
         args: tuple[Argument, ...] = (*before, Value(panels), Ref(scratch.name), last)
         kernel = DGRAD_BY_PANELS if call.kernel == DGRAD else UPDATES[call.kernel]
         calls.append(replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
-def _geometry(call: KernelCall) -> dict[str, int]:
-    geometry = call.args[0]
-    assert isinstance(geometry, Struct)
-    return {name: value for name, value in geometry.fields if isinstance(value, int)}
-
-
-def _is_pointwise(call: KernelCall) -> bool:
+def is_pointwise_gradient(call: KernelCall) -> bool:
     """Every output reads one position. A gradient by the input wants four of them: that is a panel."""
+    if call.kernel not in (DGRAD, *UPDATES):
+        return False
     g = _geometry(call)
     ones = ("k_h", "k_w", "stride_h", "stride_w", "groups")
     same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["pad_top"] == g["pad_left"] == 0
     return same and all(g[name] == 1 for name in ones) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
+
+
+def _geometry(call: KernelCall) -> dict[str, int]:
+    geometry = call.args[0]
+    assert isinstance(geometry, Struct)
+    return {name: value for name, value in geometry.fields if isinstance(value, int)}
 
 
 def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:

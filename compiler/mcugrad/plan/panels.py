@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcugrad.plan.gradients import DGRAD, is_pointwise_gradient
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
 
@@ -67,11 +68,16 @@ def _strip(program: Program, call: KernelCall, room: int) -> tuple[int, int]:
 
 
 def packed_weights(program: Program) -> set[str]:
-    """The weights that lie in pairs: constants that only the forward of dense convolutions reads. (The gradient and
-    update kernels, and the convolution fused with a depthwise one, want OIHW.)"""
+    """The weights that lie in pairs: constants that dense convolutions read, and nobody else but their gradients by
+    panels. (The other gradients, and the convolution fused with a depthwise one, want OIHW.)"""
     dense = {c.reads[1] for c in program.calls if _is_dense(c)}
-    others = {n for c in program.calls for n in (*c.reads, *c.writes) if not (_is_dense(c) and n == c.reads[1])}
+    others = {n for c in program.calls for n in (*c.reads, *c.writes) if not _takes_pairs(c, n)}
     return {n for n in dense - others if program.buffers[n].kind is Kind.CONST}
+
+
+def _takes_pairs(call: KernelCall, weight: str) -> bool:
+    gradient = call.kernel == DGRAD and is_pointwise_gradient(call)
+    return (_is_dense(call) or gradient) and weight == call.reads[1]
 
 
 def in_pairs(w: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,11 +6,14 @@
 void portable_panel_sums_s8(const int16_t *restrict panel, const int8_t *restrict w, int32_t taps, int32_t count,
                             float *restrict acc);
 void portable_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int8_t *restrict to);
+void portable_weight_columns_of_pairs_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c,
+                                         int8_t *restrict to);
 
 enum { MOST_IN = 20, MOST_OUT = 70, MOST_PANELS = 4, TRIALS = 2000 };
 
 int main(void) {
-    static int8_t w[MOST_IN * MOST_OUT], columns[2][2 * MOST_OUT + 4] __attribute__((aligned(4)));
+    static int8_t w[MOST_IN * MOST_OUT] __attribute__((aligned(4)));
+    static int8_t columns[2][2 * MOST_OUT + 4] __attribute__((aligned(4)));
     static int16_t panel[MOST_PANELS * 4 * MOST_OUT] __attribute__((aligned(4)));
     static float acc[2][2 * 4 * MOST_PANELS + 1];
     for (int32_t trial = 0; trial < TRIALS; trial++) {
@@ -25,6 +28,10 @@ int main(void) {
         mg_weight_columns_s8(w, in_c, out_c, c, columns[0]);
         portable_weight_columns_s8(w, in_c, out_c, c, columns[1]);
         expect_equal(columns[0], columns[1], sizeof columns[0], "columns", trial);
+        memset(columns, 77, sizeof columns); /* any bytes are weights in pairs, too */
+        mg_weight_columns_of_pairs_s8(w, in_c, out_c, c, columns[0]);
+        portable_weight_columns_of_pairs_s8(w, in_c, out_c, c, columns[1]);
+        expect_equal(columns[0], columns[1], sizeof columns[0], "columns of pairs", trial);
         memset(acc, 0, sizeof acc);
         mg_panel_sums_s8(panel, columns[0], taps, count, acc[0]);
         portable_panel_sums_s8(panel, columns[0], taps, count, acc[1]);

@@ -14,6 +14,7 @@
 #define mg_step_weights_s8 portable_step_weights_s8
 #define mg_sum_s8 portable_sum_s8
 #define mg_weight_columns_s8 portable_weight_columns_s8
+#define mg_weight_columns_of_pairs_s8 portable_weight_columns_of_pairs_s8
 #include "add_s8.c"
 #include "mask_bits.c"
 #include "panel_sums_s8.c"
@@ -22,6 +23,7 @@
 #include "step_weights_s8.c"
 #include "store.c"
 #include "sum_s8.c"
+#include "weight_columns_of_pairs_s8.c"
 #include "weight_columns_s8.c"
 
 #define mg_widen_rows portable_widen_rows
