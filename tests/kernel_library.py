@@ -68,7 +68,7 @@ class Box(ctypes.Structure):
 class Permute(ctypes.Structure):
     """mg_permute_t."""
 
-    _fields_ = (("shape", ctypes.c_int32 * 4), ("stride", ctypes.c_int32 * 4))
+    _fields_ = (("shape", ctypes.c_int32 * 5), ("stride", ctypes.c_int32 * 5))
 
 
 class Add(ctypes.Structure):

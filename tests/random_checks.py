@@ -71,7 +71,8 @@ def check_forward(case: Case, folder: Path, agreement: Agreement) -> list[str]:
     emitted.add(model, program)
     emitted.build()
     problems = []
-    if case.has_weight_zeros != any("asymmetric" in call.kernel for call in program.calls):
+    used = any("asymmetric" in call.kernel for call in program.calls)
+    if case.has_weight_zeros not in (used, None):
         problems.append("zero points of weights are not where the quantiser put them")
     graphs = {"canonical": case.canonical} | ({"given": case.given} if case.options is not None else {})
     for which, graph in graphs.items():
@@ -166,8 +167,9 @@ def _check_step(host: HostModel, plan: Training, parameter: Parameter, move: Gra
         host.train_step(plan.x[0], plan.targets[0])
     after = host.state()[parameter.name].astype(np.float64)
     change = rate * move
-    if plan.scheme.accumulate > 1 and parameter.value.dtype == np.int8:
-        change = np.clip(change, -128, 128)  # what the int16 of a weight's pending steps holds
+    if parameter.value.dtype == np.int8:  # until steps apply, an int16 holds them, 128 quanta
+        k = plan.scheme.accumulate
+        change = np.clip(change * (k - 1) / k, -128, 128) + change / k
     wanted = parameter.value.astype(np.float64) - change
     spread = 1e-6 * float(np.abs(parameter.value).max(initial=1.0)) if parameter.is_float else 0.5
     if parameter.value.dtype == np.int8:

@@ -50,9 +50,9 @@ typedef struct {
     int32_t src_stride_o, src_stride_r, dst_stride_o, dst_stride_r;
 } mg_box_t;
 
-/* A permutation of up to four axes: out[i0,i1,i2,i3] = in[i0*stride[0] + ... + i3*stride[3]]; shape is the output's. */
+/* A permutation of up to five axes: out[i0,...,i4] = in[i0*stride[0] + ... + i4*stride[4]]; shape is the output's. */
 typedef struct {
-    int32_t shape[4], stride[4];
+    int32_t shape[5], stride[5];
 } mg_permute_t;
 
 /* ---- forward, int8 ------------------------------------------------------------------------------------------ */

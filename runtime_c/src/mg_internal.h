@@ -150,6 +150,17 @@ static inline mg_conv2d_t mg_conv2d_rows(const mg_conv2d_t *g) {
     return flat;
 }
 
+/* Where element i of a transposed tensor comes from. */
+static inline int32_t mg_permuted(const mg_permute_t *g, int32_t i) {
+    int32_t from = 0;
+    for (int32_t axis = 4; axis >= 0; axis--) {
+        const int32_t rest = i / g->shape[axis];
+        from += (i - rest * g->shape[axis]) * g->stride[axis];
+        i = rest;
+    }
+    return from;
+}
+
 /* ---- random numbers ----------------------------------------------------------------------------------------- */
 
 /* A 32-bit integer hash (C. Wellons, "lowbias32"). */

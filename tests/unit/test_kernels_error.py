@@ -197,14 +197,14 @@ def test_slice_of_whole_channels_is_one_stretch(kernels: Kernels) -> None:
     np.testing.assert_array_equal(out, np.arange(21) * np.repeat(mult, 7))
 
 
-@given(TYPES, st.tuples(*[st.integers(1, 4)] * 4), st.permutations(range(4)), SEEDS)
+@given(TYPES, st.tuples(*[st.integers(1, 4)] * 5), st.permutations(range(5)), SEEDS)
 @FEW
 def test_permute(kernels: Kernels, kind: str, dims: tuple[int, ...], axes: list[int], seed: int) -> None:
     e = errors(np.random.default_rng(seed), kind, *dims)
     expected = np.ascontiguousarray(e.transpose(axes))
     strides = [e.strides[a] // e.itemsize for a in axes]
-    geometry = Permute((ctypes.c_int32 * 4)(*expected.shape), (ctypes.c_int32 * 4)(*strides))
-    plane = expected.shape[2] * expected.shape[3]
+    geometry = Permute((ctypes.c_int32 * 5)(*expected.shape), (ctypes.c_int32 * 5)(*strides))
+    plane = int(np.prod(expected.shape[2:]))
     mult = np.arange(1, expected.size // plane + 1, dtype=F32)
     out = np.full(expected.shape, np.nan, F32)
     store = Store(out=address(out), mult=address(mult), base_scale=1.0)

@@ -81,14 +81,14 @@ def test_avg_pool(kernels: Kernels, pool: Pool, limits: tuple[int, int], seed: i
     np.testing.assert_array_equal(y, requantized(total, scale / pool.counts(), pool.zeros[1], limits))
 
 
-@given(st.tuples(*[st.integers(1, 4)] * 4), st.permutations(range(4)), SEEDS)
+@given(st.tuples(*[st.integers(1, 4)] * 5), st.permutations(range(5)), SEEDS)
 @FEW
 def test_permute(kernels: Kernels, dims: tuple[int, ...], axes: list[int], seed: int) -> None:
     x = int8s(np.random.default_rng(seed), *dims)
     expected = np.ascontiguousarray(x.transpose(axes))
-    strides = (ctypes.c_int32 * 4)(*[x.strides[a] for a in axes])
+    strides = (ctypes.c_int32 * 5)(*[x.strides[a] for a in axes])
     y = np.full(expected.shape, 55, np.int8)
-    kernels("permute_s8", Permute((ctypes.c_int32 * 4)(*expected.shape), strides), x, y)
+    kernels("permute_s8", Permute((ctypes.c_int32 * 5)(*expected.shape), strides), x, y)
     np.testing.assert_array_equal(y, expected)
 
 

@@ -12,7 +12,7 @@ from mcugrad.ops.operator import Attrs, Axis, Type, attributes, define, dtype, s
 from mcugrad.ops.requantize import chw
 from mcugrad.program import ErrorType, Ref, Struct, Value
 
-MOST_AXES = 4  # of mg_permute_t
+MOST_AXES = 5  # of mg_permute_t
 
 if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tvm import relax
 from tvm.ir.expr import Constant
 
+from mcugrad.errors import McugradError
 from mcugrad.graph import Model
 from mcugrad.ops import loss as losses
 from mcugrad.ops.operator import Type, shape
@@ -19,6 +20,11 @@ def add_loss(model: Model, loss: str) -> relax.Function:
     builder = relax.BlockBuilder()
     logits = main.body.body
     classes = loss == "cross_entropy"
+    if classes and len(shape(logits)) != 2:
+        raise McugradError(
+            f"the network's output has shape {shape(logits)}, and cross entropy takes one score for each class: "
+            "end the graph with a Flatten, or train it with --loss mse"
+        )
     target_type = Type((1,), "int32") if classes else Type(shape(logits), "float32")
     target = relax.Var("target", target_type)
     with builder.function("main"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
-from mcugrad.frontend.importer.grids import quantize_sample
+from mcugrad.frontend.importer.grids import pending_sample
 from mcugrad.frontend.importer.values import Logits, Pending, Sample, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input, ratio
 from mcugrad.graph import Grid
@@ -36,20 +35,10 @@ def _clip(walk: Walk, node: onnx.NodeProto, low: float, high: float) -> Value:
     """Narrows what is pending; an int8 operand is requantised."""
     value = walk.values[node.input[0]]
     if isinstance(value, Sample) and sum(node.input[0] in n.input for n in walk.graph.node) == 1:
-        value = Pending(_clipped_sample(walk, node, value), node.name)
+        value = pending_sample(walk, node, value)
     if not isinstance(value, Pending):
         value = Pending(walk.requantize(walk.activation(node), node.name), node.name)
     return replace(value, low=min(max(value.low, low), high), high=max(min(value.high, high), low))
-
-
-def _clipped_sample(walk: Walk, node: onnx.NodeProto, sample: Sample) -> Callable[[Grid, int, int], relax.Var]:
-    """The graph's input goes straight to the grid of its clipped values: clipping and rounding can change places."""
-
-    def emit(grid: Grid, low: int, high: int) -> relax.Var:
-        x = quantize_sample(walk, node, sample, grid)
-        return x.var if (low, high) == (-128, 127) else walk.requantize(x, node.name)(grid, low, high)
-
-    return emit
 
 
 def leaky_relu(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:

@@ -62,6 +62,16 @@ def quantize_sample(walk: Walk, node: onnx.NodeProto, sample: Sample, grid: Grid
     return walk.on_grid(Quantized(walk.sample[2], walk.sample[1]), grid, node.name)
 
 
+def pending_sample(walk: Walk, node: onnx.NodeProto, sample: Sample) -> Pending:
+    """The graph's input on the grid of what a Clip or a layout makes of it: those and rounding can change places."""
+
+    def emit(grid: Grid, low: int, high: int) -> relax.Var:
+        x = quantize_sample(walk, node, sample, grid)
+        return x.var if (low, high) == (-128, 127) else walk.requantize(x, node.name)(grid, low, high)
+
+    return Pending(emit, node.name)
+
+
 def _limits(value: Pending, grid: Grid) -> tuple[int, int]:
     """The int8 range that Relu or Clip leave on `grid`."""
 

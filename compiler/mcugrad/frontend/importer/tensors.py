@@ -12,6 +12,7 @@ from tvm import relax
 
 from mcugrad import ops
 from mcugrad.errors import McugradError
+from mcugrad.frontend.importer.grids import pending_sample
 from mcugrad.frontend.importer.values import Logits, Pending, Quantized, Sample, Value
 from mcugrad.frontend.importer.walk import Handler, Walk, has_input, ratio
 from mcugrad.frontend.importer.windows import pool_attrs
@@ -110,7 +111,7 @@ def reshape(walk: Walk, node: onnx.NodeProto, _: dict[str, Any]) -> Value:
     if any(d <= 0 for d in dims):
         raise McugradError(f"node '{node.name}' (Reshape): its shape {dims} is not static")
     if isinstance(value, Sample):
-        return replace(value, shape=dims)
+        return replace(pending_sample(walk, node, value), view=dims)
     if isinstance(value, Pending):
         return replace(value, view=dims)
     if isinstance(value, Logits):
@@ -126,13 +127,24 @@ def transpose(walk: Walk, node: onnx.NodeProto, attrs: dict[str, Any]) -> Value:
         raise McugradError(f"node '{node.name}' (Transpose): moves the batch axis; keep it first")
     if isinstance(value, Sample) and value.axes is None:
         return Sample(tuple(value.shape[a] for a in axes), axes)
+    if isinstance(value, Pending):  # the sample, reshaped
+
+        def emit(grid: Grid, low: int, high: int) -> relax.Var:
+            var = value.emit(grid, low, high)
+            return _permuted(walk, node, Quantized(walk.reshape(var, value.view or shape(var)), grid), axes)
+
+        return Pending(emit, value.node, value.low, value.high)
     x = walk.activation(node)
+    return Quantized(_permuted(walk, node, x, axes), x.grid)
+
+
+def _permuted(walk: Walk, node: onnx.NodeProto, x: Quantized, axes: tuple[int, ...]) -> relax.Var:
     if len(runs_of_axes(shape(x.var), axes)) > MOST_AXES:
         raise McugradError(
             f"node '{node.name}' (Transpose): {axes} moves more than {MOST_AXES} axes apart; use two Transposes"
         )
     call = ops.permute(x.var, axes=list(axes), layer=node.name, y_scale=x.grid.scale, y_zero=x.grid.zero_point)
-    return Quantized(walk.emit(call), x.grid)
+    return walk.emit(call)
 
 
 HANDLERS: dict[str, Handler] = {
