@@ -1,11 +1,12 @@
 # Every recipe is a script, called by a relative path and quoting what it handles: a clone's path may have a space in it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint clean
+.PHONY: help setup demo test conformance bench lint clean
 
 help:
 	@echo 'make setup   install what mcugrad needs (apt packages, a pinned .venv); a second run only checks'
 	@echo 'make demo    a watch learns its wearer, on an emulated 256 KB microcontroller   (DEMO_ARGS=...)'
 	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
+	@echo 'make conformance   random networks beyond those of make test, resumed when stopped    (N=2000)'
 	@echo 'make bench   measure instructions, SRAM and flash, write build/bench/        '
 	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
 	@echo 'make clean   remove .venv, build and every cache'
@@ -19,6 +20,11 @@ demo: setup
 test:
 	@.ci/setup test
 	@.ci/with-venv .ci/test $(TEST_ARGS)
+
+N ?= 2000
+conformance:
+	@.ci/setup test
+	@.ci/with-venv python -m tests.conformance.many $(N)
 
 bench: setup
 	@.ci/with-venv python -m tests.bench.run
