@@ -53,6 +53,22 @@ class Input(str, Enum):
     pushed = "pushed"
 
 
+class Optimize(str, Enum):
+    """What the planner makes small."""
+
+    ram = "ram"
+    speed = "speed"
+
+
+def _bytes(text: str) -> int:
+    """98304, 96K or 1M."""
+    units = {"K": 1024, "M": 1024 * 1024}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    if not number.isdecimal() or int(number) == 0:
+        raise typer.BadParameter(f"'{text}' is no size: give bytes, such as 98304 or 96K")
+    return int(number) * unit
+
+
 class Schedule(str, Enum):
     """Learning-rate schedules."""
 
@@ -116,6 +132,15 @@ def compile(
         Input,
         typer.Option("--input", metavar="resident|pushed", help="the sample lies in SRAM, or is pushed row by row"),
     ] = Input.resident,
+    ram: Annotated[
+        int | None,
+        typer.Option(
+            "--ram", metavar="BYTES", parser=_bytes, help="SRAM to stay within, such as 96K; prints the choices"
+        ),
+    ] = None,
+    optimize: Annotated[
+        Optimize, typer.Option("--optimize", metavar="ram|speed", help="least SRAM, or fewest instructions that fit")
+    ] = Optimize.ram,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="write a page about the result")
     ] = None,
@@ -124,7 +149,7 @@ def compile(
     from mcugrad.commands.compile import compile_command
     from mcugrad.pipeline import Options
 
-    options = Options(board, data, train, classes, loss.value, input.value)
+    options = Options(board, data, train, classes, loss.value, input.value, ram, optimize.value)
     compile_command(model, output, options, ["mcugrad", *sys.argv[1:]], report)
 
 

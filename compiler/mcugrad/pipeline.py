@@ -16,6 +16,7 @@ from mcugrad.scheme import Scheme, Selection, load_scheme, resolve
 if TYPE_CHECKING:
     import onnx
 
+    from mcugrad.emit.project import Project
     from mcugrad.graph import Model
     from mcugrad.passes.quantize_errors import TrainingStep
     from mcugrad.plan.budget import Budget
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Loss = Literal["cross_entropy", "mse"]
 Input = Literal["resident", "pushed"]
+Optimize = Literal["ram", "speed"]
 HeadType = Literal["float32", "int8", "stored"]  # stored: as the graph has it
 # <name>_t must not be a type of C, nor <name>.c or <name>.h a file of the runtime
 _C_TYPES = re.compile(
@@ -44,7 +46,8 @@ class Compiled:
 @dataclass(frozen=True)
 class Options:
     """What the command line says. `data` calibrates a float model; `classes` replaces the classifier; `input`: whether
-    the sample lies in the arena or is pushed row by row."""
+    the sample lies in the arena or is pushed row by row; `ram`: bytes of SRAM, less than the board's; `optimize`: as
+    little SRAM as possible, or as few instructions as fit into it."""
 
     board: str
     data: Path | None = None
@@ -52,14 +55,18 @@ class Options:
     classes: int | None = None
     loss: Loss = "cross_entropy"
     input: Input = "resident"
+    ram: int | None = None
+    optimize: Optimize = "ram"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `compile_file` made."""
+    """What `compile_file` made. `frontier`: (SRAM, instructions of a pass above the fewest) of what the planner can
+    choose from, where the options trade one for the other."""
 
     compiled: Compiled
     budget: Budget
+    frontier: tuple[tuple[int, int], ...] = ()
 
 
 def compile_file(
@@ -71,8 +78,6 @@ def compile_file(
     """
     from mcugrad.emit.folder import check_folder, write_folder
     from mcugrad.emit.manifest import manifest
-    from mcugrad.emit.project import emit_project
-    from mcugrad.plan.budget import check, predict
     from mcugrad.report.html import check_report, write_report
     from mcugrad.simulate.board import load_board
 
@@ -83,12 +88,7 @@ def compile_file(
     scheme = load_scheme(options.train)
     trains = scheme != "none"
     imported = import_file(source, options, head=head_type(scheme, options.loss))
-    compiled = compile_model(imported, scheme, options.loss, pushed=options.input == "pushed")
-    model = compiled.model
-    title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
-    project = emit_project(model, compiled.program, source=source.name, summary=f"Board {board.name}, {title}.")
-    budget = predict(compiled.program, board, project.layout.struct_bytes, project.constant_bytes, project.files)
-    check(compiled.program, board, budget)
+    compiled, project, budget = _fit(imported, scheme, options, board, source.name)
     facts = {
         "board": board.name,
         "core": board.core,
@@ -103,12 +103,49 @@ def compile_file(
         "loss": options.loss if trains else None,
         "classes": options.classes,
     }
-    text = manifest(model, compiled.selection, compiled.program, project.layout, budget, project.files, facts)
+    text = manifest(compiled.model, compiled.selection, compiled.program, project.layout, budget, project.files, facts)
     html = _html(text, compiled, board) if report is not None else ""
     write_folder(folder, {**project.files, "manifest.json": text})
     if report is not None:
         write_report(report, html)
-    return Written(compiled, budget)
+    return Written(compiled, budget, _frontier(compiled, budget) if _trades(options) else ())
+
+
+def _fit(
+    model: Model, scheme: str | Scheme, options: Options, board: Board, source: str
+) -> tuple[Compiled, Project, Budget]:
+    """Plan and emit within the budget; for speed once more, with what SRAM the smallest plan leaves."""
+    from mcugrad.emit.project import emit_project
+    from mcugrad.plan.budget import check, predict, sram_limit
+
+    trains, pushed = scheme != "none", options.input == "pushed"
+    title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
+
+    def attempt(arena: int) -> tuple[Compiled, Project, Budget]:
+        compiled = compile_model(model, scheme, options.loss, pushed=pushed, arena=arena)
+        project = emit_project(compiled.model, compiled.program, source=source, summary=f"Board {board.name}, {title}.")
+        sizes = project.layout.struct_bytes, project.constant_bytes
+        return compiled, project, predict(compiled.program, board, *sizes, project.files)
+
+    compiled, project, budget = attempt(0)
+    limit = sram_limit(board, options.ram)
+    check(compiled.program, board, budget, limit)
+    if options.optimize == "speed" and limit is not None:
+        faster = attempt(limit - (budget.sram - compiled.program.arena_bytes))
+        if faster[2].sram <= limit:
+            return faster
+    return compiled, project, budget
+
+
+def _trades(options: Options) -> bool:
+    return options.optimize == "speed" or options.ram is not None
+
+
+def _frontier(compiled: Compiled, budget: Budget) -> tuple[tuple[int, int], ...]:
+    from mcugrad.plan import sram_and_speed
+
+    rest = budget.sram - compiled.program.arena_bytes
+    return tuple((rest + arena, more) for arena, more in sram_and_speed(compiled.model, compiled.step))
 
 
 def _html(manifest: str, compiled: Compiled, board: Board) -> str:
@@ -171,7 +208,13 @@ def head_type(scheme: str | Scheme, loss: str) -> HeadType:
 
 
 def compile_model(
-    model: Model, scheme: str | Scheme, loss: str = "cross_entropy", *, stream: bool = True, pushed: bool = False
+    model: Model,
+    scheme: str | Scheme,
+    loss: str = "cross_entropy",
+    *,
+    stream: bool = True,
+    pushed: bool = False,
+    arena: int = 0,
 ) -> Compiled:
     """Differentiate, prune, quantise the errors and plan. Raises McugradError for a scheme that does not fit.
 
@@ -182,7 +225,7 @@ def compile_model(
 
     model, selection = permute_channels(model, resolve(scheme, model))
     step = training_step(model, selection, loss) if selection.names else None
-    return Compiled(model, selection, step, plan(model, step, stream=stream, pushed=pushed))
+    return Compiled(model, selection, step, plan(model, step, stream=stream, pushed=pushed, arena=arena))
 
 
 def training_step(model: Model, selection: Selection, loss: str = "cross_entropy") -> TrainingStep:

@@ -315,3 +315,11 @@ def test_refusals_while_the_graph_is_built_are_quiet(terminal: Terminal, tmp_pat
     )
     data = write_samples(tmp_path / "calib.npz", x=np.random.default_rng(0).random((2, 2, 40000)))
     assert "accumulator" in _refused(terminal, path, "--data", data)
+
+
+def test_sram_that_is_no_size_or_too_little(terminal: Terminal, model: Path, calib: Path) -> None:
+    assert "'9x' is no size: give bytes, such as 98304 or 96K" in _refused(
+        terminal, model, "--data", calib, "--ram", "9x"
+    )
+    sentence = _refused(terminal, model, "--data", calib, "--train", "all", "--ram", "4K")
+    assert re.search(r"needs \d+ bytes of SRAM and --ram allows 4096: the arena peaks at layer", sentence)

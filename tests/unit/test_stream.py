@@ -16,6 +16,7 @@ from graphs import imported
 from kernel_library import Kernels
 from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
+from mcugrad.plan import sram_and_speed
 from mcugrad.plan.chains import Chain, Stage, Window, distance, turns
 from mcugrad.program import KernelCall, Program
 
@@ -59,6 +60,21 @@ def test_a_wide_tensor_between_frozen_layers_never_exists() -> None:
     program = compile_model(imported(graph, "wide"), "head").program
     rows = 64 * 32 * (3 + 1)  # three of the expansion, one behind the depthwise convolution
     assert program.arena_bytes < 2 * 4 * 32 * 32 + rows + 2500  # scratch
+
+
+def test_for_speed_the_arena_grows_to_what_there_is() -> None:
+    """From the smallest arena on every choice is larger and cheaper, and a limit is used, not exceeded."""
+    model = imported(Bottlenecks(7).build(), "net")
+    points = sram_and_speed(model, None)
+    assert len(points) > 1
+    assert points == sorted(points)
+    assert [more for _, more in points] == sorted((more for _, more in points), reverse=True)
+    assert points[-1][1] == 0
+    assert CHAIN not in _kernels(compile_model(model, "none", arena=points[-1][0]).program)
+    chains = [_kernels(compile_model(model, "none", arena=size).program).count(CHAIN) for size, _ in points]
+    assert chains == sorted(chains, reverse=True)
+    for size, _ in points:
+        assert compile_model(model, "none", arena=size).program.arena_lower_bound <= size
 
 
 def test_what_the_backward_reads_does_not_stream() -> None:

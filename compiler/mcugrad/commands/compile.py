@@ -44,6 +44,8 @@ def compile_report(written: Written, folder: Path, options: Options) -> CompileR
         kept = sum(program.buffers[name].nbytes for name in program.rests)
         when = f"of {program.accumulate} samples" if program.accumulate > 1 else "8-bit residual"
         facts.append(("updates", f"{when}, {kept} bytes of state"))
+    for sram, more in written.frontier:
+        facts.append((f"{sram:,} B of SRAM", f"+{more / 1e6:.2f} M instructions a pass (estimate)"))
     return CompileReport(
         written.compiled.model.name,
         board.name,

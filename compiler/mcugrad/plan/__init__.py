@@ -10,7 +10,7 @@ from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
 from mcugrad.plan.schedule import schedule
-from mcugrad.plan.stream import stream_pushed, stream_where_needed
+from mcugrad.plan.stream import frontier, stream_pushed, stream_where_needed
 from mcugrad.program import Program
 
 if TYPE_CHECKING:
@@ -18,20 +18,31 @@ if TYPE_CHECKING:
     from mcugrad.passes.quantize_errors import TrainingStep
 
 
-def plan(model: Model, step: TrainingStep | None, *, stream: bool = True, pushed: bool = False) -> Program:
+def plan(
+    model: Model, step: TrainingStep | None, *, stream: bool = True, pushed: bool = False, arena: int = 0
+) -> Program:
     """Lower, order and place. No `step`: a model that does not train. Without `stream` every layer has its call.
 
-    `pushed`: the sample comes row by row and is never whole. Raises McugradError where that cannot be.
+    `pushed`: the sample comes row by row and is never whole. `arena`: bytes it may have, for speed; 0: as few as can
+    be. Raises McugradError where the sample cannot be pushed.
     """
+    program = _lowered(model, step)
+    if pushed:
+        program = stream_pushed(program, _least_arena, arena)
+    elif stream:
+        program = stream_where_needed(program, _least_arena, arena)
+    return place(_ordered(program))
+
+
+def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, int]]:
+    """(bytes of the arena, estimated instructions of a pass above the fewest) that `plan` can choose from."""
+    return frontier(_lowered(model, step), _least_arena)
+
+
+def _lowered(model: Model, step: TrainingStep | None) -> Program:
     from mcugrad.plan.lower import lower_forward, lower_step
 
-    lowered = lower_forward(model) if step is None else lower_step(model, step)
-    program = pack_masks(use_panels(lowered))
-    if pushed:
-        program = stream_pushed(program, _least_arena)
-    elif stream:
-        program = stream_where_needed(program, _least_arena)
-    return place(_ordered(program))
+    return pack_masks(use_panels(lower_forward(model) if step is None else lower_step(model, step)))
 
 
 def _ordered(program: Program) -> Program:

@@ -44,16 +44,24 @@ def predict(program: Program, board: Board, struct_bytes: int, constants: int, f
     return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constants, code)
 
 
-def check(program: Program, board: Board, budget: Budget) -> None:
-    """Raises McugradError when `budget` exceeds the board, naming the busiest layer and what is alive there."""
-    if board.memory is None:
-        return
-    ram, flash = board.memory.ram.size, board.memory.flash.size
-    if budget.sram > ram:
+def sram_limit(board: Board, ram: int | None) -> int | None:
+    """Bytes of SRAM that a program may have: the board's, or `ram` where that is less; None on the host."""
+    sizes = [size for size in (ram, board.memory.ram.size if board.memory else None) if size is not None]
+    return min(sizes, default=None)
+
+
+def check(program: Program, board: Board, budget: Budget, ram: int | None) -> None:
+    """Raises McugradError when `budget` exceeds `ram` or the board's flash, naming the busiest layer and what is alive
+    there."""
+    if ram is not None and budget.sram > ram:
+        owner = f"{board.name} has {ram}" if board.memory and ram == board.memory.ram.size else f"--ram allows {ram}"
         raise McugradError(
-            f"the program needs {budget.sram} bytes of SRAM and {board.name} has {ram}: {_peak_text(program)}; "
+            f"the program needs {budget.sram} bytes of SRAM and {owner}: {_peak_text(program)}; "
             "train fewer layers (--train), or take a smaller model or input"
         )
+    if board.memory is None:
+        return
+    flash = board.memory.flash.size
     if budget.flash > flash:
         raise McugradError(
             f"the program needs about {budget.flash} bytes of flash ({budget.constants} of constants) and {board.name} "

@@ -35,20 +35,44 @@ from mcugrad.program import (
 
 RUN = {CONV: "mg_row_stage_conv2d_s8", DEPTHWISE: "mg_row_stage_depthwise_s8", ADD: "mg_row_stage_add_s8"}
 INPUT_ROWS = "input.rows"
+WIDENED, ROW = 3, 200  # instructions an element, a row of a channel: fits what mcunet-5fps shows within a third
 
 
-def stream_where_needed(program: Program, arena: Callable[[Program], int]) -> Program:
-    """Stream the fewest chains, the cheapest ones, with which `arena` is as small as with all of them."""
+def stream_where_needed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
+    """Stream the fewest chains, the dearest left out first, with which `arena` is at most `limit`, or where that cannot
+    be as small as with all of them."""
     chains = find_chains(program)
-    best = arena(stream(program, chains))
-    for chain in sorted(chains, key=_cost, reverse=True):
-        fewer = [c for c in chains if c is not chain]
-        if arena(stream(program, fewer)) <= best:
-            chains = fewer
-    return stream(program, chains)
+    return stream(program, _fewest(program, chains, arena, limit))
 
 
-def stream_pushed(program: Program, arena: Callable[[Program], int]) -> Program:
+def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[int, int]]:
+    """(what `arena` says, instructions that streaming adds as far as they can be estimated), from the smallest arena to
+    no streaming; each is the cheapest of its arena or smaller ones that leaving out one chain after another finds."""
+    chains, points = find_chains(program), list[tuple[int, int]]()
+    while True:
+        size = arena(stream(program, chains))
+        chains = _fewest(program, chains, arena, size)
+        points.append((size, sum(map(_cost, chains))))
+        if not chains:
+            return points
+        without = [[c for c in chains if c is not chain] for chain in chains]
+        chains = min(without, key=lambda fewer: (arena(stream(program, fewer)), sum(map(_cost, fewer))))
+
+
+def _fewest(
+    program: Program, chains: Sequence[Chain], arena: Callable[[Program], int], limit: int, *, pushed: bool = False
+) -> list[Chain]:
+    """`chains` without those that are not needed; of a pushed sample the first one stays."""
+    kept = list(chains)
+    goal = max(limit, arena(stream(program, kept, pushed=pushed)))
+    for chain in sorted(chains[1:] if pushed else chains, key=_cost, reverse=True):
+        fewer = [c for c in kept if c is not chain]
+        if arena(stream(program, fewer, pushed=pushed)) <= goal:
+            kept = fewer
+    return kept
+
+
+def stream_pushed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
     """The sample comes in rows, and the first chain takes them in: as long a chain as makes `arena` smallest.
 
     Raises McugradError where the first layers cannot be a chain.
@@ -64,12 +88,7 @@ def stream_pushed(program: Program, arena: Callable[[Program], int]) -> Program:
         )
     plans = [[first, *chains[merged:]] for merged, first in enumerate(firsts, 1)]
     best = min(plans, key=lambda plan: arena(stream(program, plan, pushed=True)))
-    smallest = arena(stream(program, best, pushed=True))
-    for chain in sorted(best[1:], key=_cost, reverse=True):
-        fewer = [c for c in best if c is not chain]
-        if arena(stream(program, fewer, pushed=True)) <= smallest:
-            best = fewer
-    return stream(program, best, pushed=True)
+    return stream(program, _fewest(program, best, arena, limit, pushed=True), pushed=True)
 
 
 def _first_chains(program: Program, chains: Sequence[Chain]) -> list[Chain]:
@@ -84,14 +103,15 @@ def _first_chains(program: Program, chains: Sequence[Chain]) -> list[Chain]:
     return found
 
 
-def _cost(chain: Chain) -> tuple[int, int]:
-    """What streaming adds, for comparison: elements that depthwise stages widen once more, and turns."""
-    again = 0
+def _cost(chain: Chain) -> int:
+    """Instructions that streaming adds, estimated: elements that depthwise stages widen once more, and their rows."""
+    again = rows = 0
     for stage in chain.stages:
         if stage.call.kernel == DEPTHWISE:
             g = geometry(stage.call)
             again += (stage.window.span - stage.window.stride) * g["in_w"] * g["in_c"] * stage.window.out_height
-    return again, sum(s.window.out_height for s in chain.stages)
+            rows += g["in_c"] * stage.window.out_height
+    return WIDENED * again + ROW * rows
 
 
 def stream(program: Program, chains: Sequence[Chain], *, pushed: bool = False) -> Program:
