@@ -8,7 +8,7 @@ import numpy as np
 
 from kernel_cases import Conv
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
-from mcugrad.ops.conv2d import depthwise_dgrad_scratch, depthwise_scratch
+from mcugrad.plan.scratch import depthwise_dgrad_scratch, depthwise_scratch
 
 UNTOUCHED = 77
 LAYOUTS = ("CHW", "HCW", "gaps", "ring", "ring of HCW")

@@ -35,6 +35,7 @@ from mcugrad.ops.operator import (
     no_adjoint,
     shape,
 )
+from mcugrad.plan.scratch import depthwise_dgrad_scratch, depthwise_scratch
 from mcugrad.program import Argument, KernelCall, Ref, Struct, Value
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ MAX_DGRAD_TERMS = 131_071  # |e| <= 128, |w| <= 128
 MAX_ASYMMETRIC_TERMS = 33_025  # |x - x_zero| <= 255, |w - w_zero| <= 255
 MAX_ASYMMETRIC_DGRAD_TERMS = 65_793  # |e| <= 128, |w - w_zero| <= 255
 MAX_POSITIONS = 66_311  # |e| <= 127, |x - x_zero| <= 255
-PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, pad_begin: int, pad_end: int) -> int:
@@ -139,31 +139,6 @@ def _rows_geometry(x: Sequence[int], w: Sequence[int], y: Sequence[int], attrs: 
 def _chw(dims: Sequence[int]) -> Struct:
     _, _, height, width = dims
     return Struct("mg_layout_t", (("channel", height * width), ("row", width), ("rows", height)))
-
-
-def depthwise_scratch(
-    w: Sequence[int], y: Sequence[int], attrs: Attrs, rows: int, *, whole_planes: bool = False
-) -> int:
-    """int16 elements that mg_depthwise_conv2d_rows_s8 works in for `rows` output rows: mg_depthwise_begin's cut.
-
-    `whole_planes`: the sums of as many channels as there is room for, where one has them all at once.
-    """
-    (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
-    span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
-    pitch = max(PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
-    columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
-    tile_rows = min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
-    sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)
-    sums = sum_rows * columns
-    if whole_planes and (columns, sum_rows) == (y[3], y[2]):
-        sums *= SUM_ELEMENTS // sums
-    return int(((tile_rows - 1) * s_h + span_h) * pitch + 2 * sums)
-
-
-def depthwise_dgrad_scratch(w: Sequence[int], x: Sequence[int], attrs: Attrs) -> int:
-    """int16 elements that mg_depthwise_conv2d_dgrad_s8 works in: the kernel turned around, a forward of stride 1."""
-    turned = (w[2] * w[3] + 3) // 4 * 2
-    return turned + depthwise_scratch(w, x, {**attrs, "stride": (1, 1)}, x[2], whole_planes=True)
 
 
 def _zero_names(low: Lowering, attrs: Attrs, w_zero: Sequence[relax.Expr]) -> list[str]:

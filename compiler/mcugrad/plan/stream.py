@@ -16,6 +16,7 @@ from typing import Any
 
 from mcugrad.errors import McugradError
 from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains, geometry
+from mcugrad.plan.scratch import depthwise_scratch
 from mcugrad.program import (
     Arena,
     Argument,
@@ -267,8 +268,6 @@ class _Builder:
 
 def depthwise_row_scratch(g: dict[str, Any]) -> int:
     """int16 elements that one row of a depthwise convolution needs; fewer than a whole layer."""
-    from mcugrad.ops.conv2d import depthwise_scratch  # the operator's file imports TVM
-
     kernel, out = (g["out_c"], 1, g["k_h"], g["k_w"]), (1, g["out_c"], g["out_h"], g["out_w"])
     steps = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
     return depthwise_scratch(kernel, out, steps, 1)

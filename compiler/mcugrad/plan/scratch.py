@@ -1,0 +1,33 @@
+"""How much scratch the depthwise kernels work in, as runtime_c/src/mg_depthwise.h cuts their tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
+
+
+def depthwise_scratch(
+    w: Sequence[int], y: Sequence[int], attrs: Mapping[str, Any], rows: int, *, whole_planes: bool = False
+) -> int:
+    """int16 elements that mg_depthwise_conv2d_rows_s8 works in for `rows` output rows: mg_depthwise_begin's cut.
+
+    `whole_planes`: the sums of as many channels as there is room for, where one has them all at once.
+    """
+    (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
+    span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
+    pitch = max(PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
+    columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
+    tile_rows = min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
+    sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)
+    sums = sum_rows * columns
+    if whole_planes and (columns, sum_rows) == (y[3], y[2]):
+        sums *= SUM_ELEMENTS // sums
+    return int(((tile_rows - 1) * s_h + span_h) * pitch + 2 * sums)
+
+
+def depthwise_dgrad_scratch(w: Sequence[int], x: Sequence[int], attrs: Mapping[str, Any]) -> int:
+    """int16 elements that mg_depthwise_conv2d_dgrad_s8 works in: the kernel turned around, a forward of stride 1."""
+    turned = (w[2] * w[3] + 3) // 4 * 2
+    return turned + depthwise_scratch(w, x, {**attrs, "stride": (1, 1)}, x[2], whole_planes=True)
