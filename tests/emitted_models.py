@@ -128,7 +128,8 @@ def _hook(entry: _Entry, base: int, watch: Watcher, raised: list[Exception]) -> 
     last: dict[str, int] = {}
     for index, call in enumerate(program.calls):
         for name in call.writes:
-            last[name] = index
+            if program.buffers[name].kind is not Kind.SCRATCH:
+                last[name] = index
     done = {index: name for name, index in last.items()}
     makers = {program.root(name): program.calls[index].layer for name, index in last.items()}
 
