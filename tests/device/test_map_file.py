@@ -23,7 +23,7 @@ pytestmark = pytest.mark.device
 LAYERS = ("stem", "depthwise", "grouped", "dilated", "point", "wide", "last")
 WEIGHTS, BIASES = ({f"{layer}.{what}" for layer in LAYERS} for what in ("weight", "bias"))
 HEAD = {"head.weight", "head.bias"}  # float32: 12 x 5 weights, 5 biases
-BOOKKEEPING, COUNTERS = 20, 8  # bytes of the state and beside it, whatever trains
+BOOKKEEPING, WATCH, COUNTERS = 20, 28, 8  # bytes of the state (plan, loss watch) and beside it, whatever trains
 
 KERNELS = {  # what only training needs
     "schedule": r"mg_learning_rate",
@@ -125,7 +125,7 @@ def test_regression_on_integers_needs_no_softmax_and_no_float_classifier(tmp_pat
 def test_short_backward_passes_keep_no_activation_of_the_layers_before(linked: Callable[[str], dict[str, int]]) -> None:
     """The firmware's struct grows by what trains, its scales and the counters; the arena is that of inference."""
     sizes = {case: linked(case)["mg_firmware"] for case in ("nothing", "head", "one weight")}
-    always = BOOKKEEPING + COUNTERS
-    assert sizes["head"] - sizes["nothing"] == always + 4 * (12 * 5 + 5)
+    always = BOOKKEEPING + WATCH + COUNTERS
+    assert 0 <= sizes["head"] - sizes["nothing"] - (always + 4 * (12 * 5 + 5)) < 8  # aligned to 8
     weights, scales = 12 * 6 * 3 * 3, 2  # of the sum over the image, and of the weight's layer; each has a ratio too
-    assert 0 <= sizes["one weight"] - sizes["nothing"] - (always + weights + scales * 8) < 8  # aligned to 8
+    assert 0 <= sizes["one weight"] - sizes["nothing"] - (always + weights + scales * 8) < 8
