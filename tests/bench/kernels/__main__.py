@@ -44,16 +44,19 @@ def measure(board: Board) -> list[int]:
     return _run(board, text, files, (runtime_dir() / "include", runtime_dir() / "src"), "-O2")
 
 
-def measure_cmsis(board: Board, vendor: Path) -> list[int]:
-    """The same by CMSIS-NN, at the -O3 that it recommends."""
+def measure_cmsis(board: Board, vendor: Path) -> list[int | None]:
+    """The same by CMSIS-NN, at the -O3 that it recommends; None where it has no such kernel."""
     context = "static const cmsis_nn_context context = {scratch, sizeof scratch};\n"
     setup = f"static int32_t multiplier[{CHANNELS}], shift[{CHANNELS}];\n{context}"
     fill = f"for (int i = 0; i < {CHANNELS}; i++) {{ multiplier[i] = 1 << 30, shift[i] = -8; }}"
-    text = '#include "arm_nnfunctions.h"\n' + _ARRAYS + setup + _program([cmsis(row) for row in ROWS], fill)
+    text = (
+        '#include "arm_nnfunctions.h"\n' + _ARRAYS + setup + _program([body for body in map(cmsis, ROWS) if body], fill)
+    )
     includes = (vendor / "cmsis_nn" / "Include", vendor / "cmsis_core" / "Include")
     files = sorted((vendor / "cmsis_nn" / "Source").rglob("*.c"))
     lenient = board.model_copy(update={"cpu_flags": (*board.cpu_flags, "-w")})  # our warnings are not its own
-    return _run(lenient, text, files, includes, "-O3")
+    measured = iter(_run(lenient, text, files, includes, "-O3"))
+    return [next(measured) if cmsis(row) else None for row in ROWS]
 
 
 def _program(bodies: Sequence[str], fill: str) -> str:
@@ -91,20 +94,21 @@ def cmsis_sources() -> Path | None:
 
 def main() -> None:
     """Measure and print."""
-    vendor, figures = cmsis_sources(), {}
+    vendor = cmsis_sources()
+    figures: dict[str, Sequence[int | None]] = {}
     for name in BOARDS:
         board = load_board(name)
         figures[name] = measure(board)
         if vendor is not None:
             figures[f"CMSIS-NN, {name}"] = measure_cmsis(board, vendor)
-    per_mac = {key: [n / row.macs for n, row in zip(v, ROWS, strict=True)] for key, v in figures.items()}
     table = Table(title="executed instructions per MAC", title_justify="left")
     table.add_column("layer")
-    for heading in (*per_mac, "must", "aim"):
+    for heading in (*figures, "must", "aim"):
         table.add_column(heading, justify="right")
     for i, row in enumerate(ROWS):
         goals = ("" if goal is None else f"{goal:g}" for goal in (row.must, row.aim))
-        table.add_row(row.name, *(f"{v[i]:.3f}" for v in per_mac.values()), *goals)
+        per_mac = ("" if (n := v[i]) is None else f"{n / row.macs:.3f}" for v in figures.values())
+        table.add_row(row.name, *per_mac, *goals)
     Console().print(table)
     out = ROOT / "build" / "bench" / "kernels.json"
     out.parent.mkdir(parents=True, exist_ok=True)

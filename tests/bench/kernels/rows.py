@@ -10,7 +10,7 @@ class Row:
     """A layer, square and padded to `size / stride` outputs a side. `must` and `aim`: instructions per MAC."""
 
     name: str
-    kind: str  # conv, depthwise, fully connected
+    kind: str  # conv, depthwise, fully connected; dgrad and wgrad of a pointwise conv, with store and update
     in_c: int
     out_c: int
     size: int = 1
@@ -52,14 +52,19 @@ ROWS = (
     Row("depthwise 3x3 s1, 4x4x64", "depthwise", 64, 64, 4, 3),
     Row("depthwise 5x5 s1, 4x4x64", "depthwise", 64, 64, 4, 5),
     Row("depthwise 7x7 s2, 8x8x64", "depthwise", 64, 64, 8, 7, 2),
+    Row("dgrad 1x1, 64 -> 64, 16x16", "dgrad", 64, 64, 16, must=1.2, aim=0.95),
+    Row("dgrad 1x1, 48 -> 192, 8x8", "dgrad", 48, 192, 8, must=1.2, aim=0.95),
+    Row("wgrad 1x1, 64 -> 64, 16x16", "wgrad", 64, 64, 16, must=1.1, aim=0.85),
+    Row("wgrad 1x1, 48 -> 192, 8x8", "wgrad", 48, 192, 8, must=1.1, aim=0.85),
 )
+PANELS = 16  # that the gradients expand at once: what the compiler gives them where memory allows
 BYTES = {  # of each array that the calls share
     "x": max(r.in_c * r.size**2 for r in ROWS),
     "y": max(r.out_c * r.out**2 for r in ROWS),
     "w": max((r.out_c + 1) * (r.taps + 1) for r in ROWS),
 }
 CHANNELS = max(r.out_c for r in ROWS)
-SCRATCH = 8 * max(r.taps + 1 for r in ROWS)
+SCRATCH = max(8 * max(r.taps + 1 for r in ROWS), (4 * PANELS + 1) * max(256, CHANNELS))
 
 
 def ours(row: Row) -> tuple[str, str]:
@@ -74,14 +79,30 @@ def ours(row: Row) -> tuple[str, str]:
     if one:
         call = "mg_fully_connected_pairs_s8(&g, x, &weights, scratch, y);"
         return "mg_fully_connected_pairs_s8", f"static const mg_conv2d_t g = {conv}; {call}"
+    if row.kind in ("dgrad", "wgrad"):
+        kernel, call = _gradient(row)
+        return kernel, f"static const mg_conv2d_t g = {conv}; {call}"
     layouts = ", ".join(f"{{{size**2}, {size}, {size}}}" for size in (row.size, row.out))
     kernel = "mg_depthwise_conv2d_rows_s8" if row.kind == "depthwise" else "mg_conv2d_rows_s8"
     call = f"{kernel}(&g, 0, {row.out}, x, &weights, scratch, y);"
     return kernel, f"static const mg_conv2d_rows_t g = {{{conv}, {layouts}}}; {call}"
 
 
-def cmsis(row: Row) -> str:
-    """The statements that call CMSIS-NN's wrapper, which chooses its fastest kernel, on NHWC tensors."""
+def _gradient(row: Row) -> tuple[str, str]:
+    if row.kind == "dgrad":
+        kernel = "mg_conv2d_pointwise_dgrad_s8"
+        fields = ".out = y, .out_type = MG_S8, .base_scale = 0x1p-14f, .scale = 1.0f, .inv_scale = 1.0f"
+        return kernel, f"mg_store_t s = {{{fields}}}; {kernel}(&g, x, w, true, {PANELS}, scratch, &s);"
+    kernel = "mg_conv2d_pointwise_update_weight_s8"
+    subset = f"const mg_subset_t all = {{NULL, NULL, {row.in_c}, {row.out_c}}}; const mg_random_t random = {{1, 1, 0}};"
+    return kernel, f"{subset} {kernel}(&g, y, x, &all, scale, 0x1p-20f, &random, {PANELS}, scratch, w);"
+
+
+def cmsis(row: Row) -> str | None:
+    """The statements that call CMSIS-NN's wrapper, which chooses its fastest kernel, on NHWC tensors. It has no
+    gradients."""
+    if row.kind in ("dgrad", "wgrad"):
+        return None
     x, y = (f"{{1, {n}, {n}, {c}}}" for n, c in ((row.size, row.in_c), (row.out, row.out_c)))
     declare = f"const cmsis_nn_dims xd = {x}, yd = {y}, bd = {{1, 1, 1, {row.out_c}}};"
     arguments = "&context, &p, &q, &xd, x, &wd, w, &bd, bias, &yd, y"
