@@ -131,7 +131,6 @@ def _hook(entry: _Entry, base: int, watch: Watcher, raised: list[Exception]) -> 
             if program.buffers[name].kind is not Kind.SCRATCH:
                 last[name] = index
     done = {index: name for name, index in last.items()}
-    makers = {program.root(name): program.calls[index].layer for name, index in last.items()}
 
     def hook(index: int) -> None:
         name = done.get(index)
@@ -147,16 +146,24 @@ def _hook(entry: _Entry, base: int, watch: Watcher, raised: list[Exception]) -> 
             values = values.reshape(1, height, channels, width).transpose(0, 2, 1, 3)
         else:
             values = values.reshape(buffer.shape)
-        reads = {n for c in program.calls if name in c.writes for n in c.reads}
-        sources = {makers[program.root(n)] for n in reads if program.root(n) in makers} - {call.layer}
         try:
-            instead = watch(call.layer, sources, values.copy())
+            instead = watch(call.layer, _sources(program, name), values.copy())
             if instead is not None:
                 values[...] = instead.reshape(buffer.shape)
         except Exception as error:
             raised.append(error)
 
     return hook
+
+
+def _sources(program: Program, name: str) -> set[str]:
+    """The layers whose outputs the calls that write `name` read. An operand may lie in the very bytes of `name`."""
+    writing = [index for index, call in enumerate(program.calls) if name in call.writes]
+    reads = {program.root(n) for index in writing for n in program.calls[index].reads}
+    makers: dict[str, str] = {}
+    for call in program.calls[: writing[0]]:
+        makers |= {program.root(n): call.layer for n in call.writes if program.root(n) in reads}
+    return set(makers.values()) - {program.calls[writing[0]].layer}
 
 
 def quantised_input(model: Model, x: Array) -> Array:

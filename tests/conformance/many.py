@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,11 @@ def problems_of(seed: int) -> tuple[int, list[str]]:
         return seed, [f"{type(error).__name__}: {error}"]
 
 
+def _leave_ctrl_c() -> None:
+    """To the process that hands out the seeds."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def run(seeds: list[int], folder: Path, jobs: int) -> Iterator[tuple[int, list[str]]]:
     """Checks what seeds.txt does not have yet, and writes it there as it comes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +58,7 @@ def run(seeds: list[int], folder: Path, jobs: int) -> Iterator[tuple[int, list[s
     left = [seed for seed in seeds if seed not in done]
     print(f"{len(seeds) - len(left)} of {len(seeds)} seeds are done in {log}", flush=True)
     # Not forked: a process that has run TVM has threads.
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=RENEW) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, _leave_ctrl_c, maxtasksperchild=RENEW) as pool:
         for seed, problems in pool.imap_unordered(problems_of, left):
             with log.open("a", encoding="utf-8") as out:
                 out.write(f"{seed} {'failed' if problems else 'ok'}\n")
@@ -83,10 +89,14 @@ def main() -> int:
             failed += bool(problems)
         return int(failed > 0)
     failed = 0
-    for n, (seed, problems) in enumerate(run(list(range(options.count)), folder, options.jobs), 1):
-        failed += bool(problems)
-        if problems or n % 50 == 0:
-            print(f"{n} tried, {failed} failed; seed {seed}: {'; '.join(problems) or 'ok'}", flush=True)
+    try:
+        for n, (seed, problems) in enumerate(run(list(range(options.count)), folder, options.jobs), 1):
+            failed += bool(problems)
+            if problems or n % 50 == 0:
+                print(f"{n} tried, {failed} failed; seed {seed}: {'; '.join(problems) or 'ok'}", flush=True)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", flush=True)
+        return 130
     total = folder / "failures.txt"
     print(f"failures: {total}" if total.exists() else "no failure", flush=True)
     return int(total.exists())
