@@ -11,6 +11,7 @@
 #include "requantize_armv7em.inc"
         .syntax unified
         .thumb
+#include "panel_step_armv7em.inc"
 
 @ Stack frame. Neighbours are loaded and stored two at a time.
         .equ    BIAS, 0         @ of the next pair of channels
@@ -26,41 +27,6 @@
         .equ    WEIGHTS_END, 40
         .equ    ENTRY, 44       @ into the unrolled loop
         .equ    FRAME, 48
-
-        .equ    UNROLL, 8
-        .equ    STEP_BYTES, 52
-
-panel   .req    r0              @ what to read next
-weight  .req    r1
-x0      .req    r2              @ two taps at a position
-x1      .req    r3
-even0   .req    r4              @ sums of the even channel at positions 0 to 3
-even1   .req    r5
-even2   .req    r6
-even3   .req    r7
-odd0    .req    r8              @ of the odd one
-odd1    .req    r9
-odd2    .req    r10
-odd3    .req    r11
-w_even  .req    r12             @ two taps of the even channel
-w_odd   .req    lr
-
-@ One pair of taps, added to s (even channel) and t; even3 and odd3 come last, so that they may be s and t.
-.macro STEP s0, s1, s2, t0, t1, t2
-        ldr     w_odd, [weight], #4
-        ldrd    x0, x1, [panel], #8
-        sxtb16  w_even, w_odd
-        sxtb16  w_odd, w_odd, ror #8
-        smlad   even0, w_even, x0, \s0
-        smlad   odd0, w_odd, x0, \t0
-        smlad   even1, w_even, x1, \s1
-        smlad   odd1, w_odd, x1, \t1
-        ldrd    x0, x1, [panel], #8
-        smlad   even2, w_even, x0, \s2
-        smlad   odd2, w_odd, x0, \t2
-        smlad   even3, w_even, x1, even3
-        smlad   odd3, w_odd, x1, odd3
-.endm
 
         .section .text.mg_panel_product_s8, "ax", %progbits
         .balign 4
@@ -92,15 +58,7 @@ mg_panel_product_s8:
         ldr     weight, [r0, #PRODUCT_W]
         mul     r4, r4, r5
         add     r4, weight, r4, lsl #2
-        subs    r5, r5, #1                      @ steps in the loop
-        rsb     r6, r5, #0
-        and     r6, r6, #UNROLL - 1             @ steps that its first round skips
-        it      eq
-        moveq   r6, #UNROLL
-        mov     r7, #STEP_BYTES
-        adr.w   r8, .Lround
-        mla     r6, r6, r7, r8
-        orr     r6, r6, #1
+        FIND_ENTRY r5
         strd    r4, r6, [sp, #WEIGHTS_END]      @ and ENTRY
 
 .Lpair:
@@ -110,15 +68,7 @@ mg_panel_product_s8:
         strd    w_even, w_odd, [sp, #BIAS]
         ldr     panel, [sp, #PANEL]
         STEP    even3, even3, even3, odd3, odd3, odd3
-        ldr     pc, [sp, #ENTRY]
-        .balign 4
-.Lround:
-        .rept   UNROLL
-        STEP    even0, even1, even2, odd0, odd1, odd2
-        .endr
-        ldr     x0, [sp, #PANEL_END]
-        cmp     panel, x0
-        bne     .Lround
+        ROUNDS
 
         vmov    s8, s9, even0, even1
         vmov    s10, s11, even2, even3

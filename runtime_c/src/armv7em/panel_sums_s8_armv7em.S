@@ -8,6 +8,7 @@
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
         .syntax unified
         .thumb
+#include "panel_step_armv7em.inc"
 
 @ Stack frame.
         .equ    WEIGHTS, 0
@@ -19,41 +20,6 @@
         .equ    COUNT, 24
         .equ    FRAME, 28
         .equ    ACC_ARGUMENT, FRAME + 36
-
-        .equ    UNROLL, 8
-        .equ    STEP_BYTES, 52
-
-panel   .req    r0              @ what to read next
-weight  .req    r1
-x0      .req    r2              @ two taps at a position
-x1      .req    r3
-even0   .req    r4              @ sums of the even channel at positions 0 to 3
-even1   .req    r5
-even2   .req    r6
-even3   .req    r7
-odd0    .req    r8              @ of the odd one
-odd1    .req    r9
-odd2    .req    r10
-odd3    .req    r11
-w_even  .req    r12             @ two taps of the even channel
-w_odd   .req    lr
-
-@ One pair of taps, added to s (even channel) and t; even3 and odd3 come last, so that they may be s and t.
-.macro STEP s0, s1, s2, t0, t1, t2
-        ldr     w_odd, [weight], #4
-        ldrd    x0, x1, [panel], #8
-        sxtb16  w_even, w_odd
-        sxtb16  w_odd, w_odd, ror #8
-        smlad   even0, w_even, x0, \s0
-        smlad   odd0, w_odd, x0, \t0
-        smlad   even1, w_even, x1, \s1
-        smlad   odd1, w_odd, x1, \t1
-        ldrd    x0, x1, [panel], #8
-        smlad   even2, w_even, x0, \s2
-        smlad   odd2, w_odd, x0, \t2
-        smlad   even3, w_even, x1, even3
-        smlad   odd3, w_odd, x1, odd3
-.endm
 
         .section .text.mg_panel_sums_s8, "ax", %progbits
         .balign 4
@@ -70,15 +36,7 @@ mg_panel_sums_s8:
         lsl     r5, r3, #4
         strd    r4, r5, [sp, #ACC]
         str     r3, [sp, #COUNT]
-        subs    r5, r2, #1                      @ steps in the loop
-        rsb     r6, r5, #0
-        and     r6, r6, #UNROLL - 1             @ steps that its first round skips
-        it      eq
-        moveq   r6, #UNROLL
-        mov     r7, #STEP_BYTES
-        adr.w   r8, .Lround
-        mla     r6, r6, r7, r8
-        orr     r6, r6, #1
+        FIND_ENTRY r2
         strd    r1, r6, [sp, #WEIGHTS]          @ and ENTRY
 
 .Lpanel:
@@ -89,15 +47,7 @@ mg_panel_sums_s8:
         movs    even3, #0
         mov     odd3, #0
         STEP    even3, even3, even3, odd3, odd3, odd3
-        ldr     pc, [sp, #ENTRY]
-        .balign 4
-.Lround:
-        .rept   UNROLL
-        STEP    even0, even1, even2, odd0, odd1, odd2
-        .endr
-        ldr     x0, [sp, #PANEL_END]
-        cmp     panel, x0
-        bne     .Lround
+        ROUNDS
 
         vmov    s0, s1, even0, even1
         vmov    s2, s3, even2, even3

@@ -23,18 +23,7 @@ panel   .req    r3
         sxtab16 \even, zero, \x
 .endm
 
-@ The last `left` + 4 positions of a row, zeros behind them.
-.macro TAIL x, row
-        ldrb    \x, [\row]
-        cmp     left, #-2
-        itt     ge
-        ldrbge  r12, [\row, #1]
-        orrge   \x, \x, r12, lsl #8
-        cmp     left, #-1
-        itt     ge
-        ldrbge  r12, [\row, #2]
-        orrge   \x, \x, r12, lsl #16
-.endm
+#include "row_tail_armv7em.inc"
 
         .section .text.mg_rows_panel_s8, "ax", %progbits
         .balign 4
