@@ -7,7 +7,6 @@ python -m tests.bench.proofs.bits --again                  everything anew, afte
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import datetime
 import functools
@@ -32,6 +31,7 @@ from mcugrad.simulate.session import Mode, Records, Schedule, Session
 from mcugrad.simulate.toolchain import Compiler, find_tool, tool_version
 
 from .networks import NETWORKS, ROOT, TRAIN, Array
+from .options import chosen
 
 HERE, WORK = Path(__file__).parent, ROOT / "build" / "proofs" / "bits"
 RESULTS, TABLE = HERE / "bits.json", HERE / "BITS.md"
@@ -235,20 +235,15 @@ def _version(execution: Execution) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m tests.bench.proofs.bits", description=__doc__, formatter_class=raw)
-    parser.add_argument(
-        "--only", action="append", choices=list(EXECUTIONS), metavar="EXECUTION", help=", ".join(EXECUTIONS)
-    )
-    parser.add_argument("--again", action="store_true", help="forget the record and every state on the way to it")
-    options = parser.parse_args(arguments)
-    if options.again:
+    forget = "forget the record and every state on the way to it"
+    wanted, again = chosen("bits", __doc__, list(EXECUTIONS), "EXECUTION", arguments, again=forget)
+    if again:
         shutil.rmtree(WORK, ignore_errors=True)
         RESULTS.unlink(missing_ok=True)
     shutil.rmtree(WORK / "model", ignore_errors=True)
     WORK.mkdir(parents=True, exist_ok=True)
     training, runs = Training.prepare(WORK), read()
-    for name in options.only or EXECUTIONS:
+    for name in wanted:
         if name in runs:
             continue
         execution, date = EXECUTIONS[name], datetime.date.today().isoformat()

@@ -7,7 +7,6 @@ python -m tests.bench.proofs.gradients --again                  everything anew
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import tempfile
@@ -22,6 +21,7 @@ from mcugrad.pipeline import compile_model
 
 from .networks import NETWORKS, TEST, TRAIN, Array, Network, on_grid
 from .observed import ObservedSteps
+from .options import AGAIN, chosen
 
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "gradients.jsonl", HERE / "GRADIENTS.md"
@@ -186,17 +186,13 @@ VWW, KWS and the autoencoder are quantised by `mcugrad` with 32 such samples of 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m tests.bench.proofs.gradients", description=__doc__, formatter_class=raw)
     cells = [f"{network}/{errors}" for network in NETWORKS for errors in ERRORS]
-    parser.add_argument("--only", action="append", choices=cells, metavar="NETWORK/ERRORS", help=", ".join(cells))
-    parser.add_argument("--again", action="store_true", help="measure also what the file holds already")
-    options = parser.parse_args(arguments)
-    chosen, runs = options.only or cells, {f"{r.network}/{r.errors}": r for r in read()}
-    if options.again:
-        runs = {cell: run for cell, run in runs.items() if cell not in chosen}
+    wanted, again = chosen("gradients", __doc__, cells, "NETWORK/ERRORS", arguments, again=AGAIN)
+    runs = {f"{r.network}/{r.errors}": r for r in read()}
+    if again:
+        runs = {cell: run for cell, run in runs.items() if cell not in wanted}
     for name, network in NETWORKS.items():
-        missing = [e for e in ERRORS if f"{name}/{e}" in chosen and f"{name}/{e}" not in runs]
+        missing = [e for e in ERRORS if f"{name}/{e}" in wanted and f"{name}/{e}" not in runs]
         model = network.model() if missing else None
         for errors in missing:
             assert model is not None

@@ -7,7 +7,6 @@ python -m tests.bench.proofs.inference --again                           everyth
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import json
 import tempfile
@@ -27,6 +26,7 @@ from mcugrad.pipeline import compile_model
 
 from .networks import NETWORKS, TEST, TRAIN, Array, on_grid, pixels, real, rows
 from .onnxruntime_forms import FORMS, OnnxRuntime
+from .options import AGAIN, chosen
 
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "inference.jsonl", HERE / "INFERENCE.md"
@@ -186,19 +186,16 @@ how onnxruntime computes it, and how many photographs that is.
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m tests.bench.proofs.inference", description=__doc__, formatter_class=raw)
     cells = [f"{network}/{form}" for network in QUANTISED for form in FORMS]
-    parser.add_argument("--only", action="append", choices=cells, metavar="NETWORK/FORM", help=", ".join(cells))
-    parser.add_argument("--again", action="store_true", help="measure also what the file holds already")
-    options = parser.parse_args(arguments)
-    chosen, runs = options.only or cells, {f"{r.network}/{r.form}": r for r in read()}
-    missing = [cell for cell in chosen if options.again or cell not in runs]
+    wanted, again = chosen("inference", __doc__, cells, "NETWORK/FORM", arguments, again=AGAIN)
+    runs = {f"{r.network}/{r.form}": r for r in read()}
+    missing = [cell for cell in wanted if again or cell not in runs]
     with tempfile.TemporaryDirectory() as folder:
         ours = Ours(QUANTISED, Path(folder)) if missing else None
         for cell in missing:
             assert ours is not None
-            run = runs[cell] = measure(ours, *cell.split("/"))
+            network, form = cell.split("/")
+            run = runs[cell] = measure(ours, network, form)
             lines = [json.dumps(asdict(runs[cell])) + "\n" for cell in cells if cell in runs]
             RESULTS.write_text("".join(lines), encoding="utf-8")
             TABLE.write_text(table([runs[cell] for cell in cells if cell in runs]), encoding="utf-8")
