@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import strategies as st
 
 from kernel_cases import Conv
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
-from mcugrad.plan.scratch import depthwise_dgrad_scratch, depthwise_scratch
+from mcugrad.descriptors import depthwise_dgrad_scratch, depthwise_scratch
 
 UNTOUCHED = 77
 LAYOUTS = ("CHW", "HCW", "gaps", "ring", "ring of HCW")
@@ -47,6 +48,18 @@ def memory(kind: str, shape: tuple[int, int, int], ring: int) -> Memory:
         "ring of HCW": Layout(width, channels * width, ring),
     }[kind]
     return Memory(layout, np.full((channels + 1) * (height + 1) * (width + 4) + 5, UNTOUCHED, np.int8))
+
+
+def rows_and_input(data: st.DataObject, conv: Conv, x: Array, kind: str) -> tuple[range, Memory]:
+    """Some output rows to ask for, and `x` as it lies: a ring holds what these rows read, and no more."""
+    first = data.draw(st.integers(0, conv.out[0] - 1))
+    count = data.draw(st.integers(1, conv.out[0] - first))
+    top = first * conv.stride[0] - conv.pads[0]
+    bottom = top + (count - 1) * conv.stride[0] + conv.dilation[0] * (conv.kernel[0] - 1)
+    seen = range(min(max(top, 0), conv.size[0] - 1), min(max(bottom, 0), conv.size[0] - 1) + 1)
+    source = memory(kind, x.shape, len(seen))
+    source.put(x, seen if "ring" in kind else range(conv.size[0]))
+    return range(first, first + count), source
 
 
 def scratch_of_depthwise(conv: Conv, rows: int) -> Array:

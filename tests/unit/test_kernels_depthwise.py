@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, convs, errors, int8s, requantized
-from kernel_layouts import LAYOUTS, memory, scratch_of_depthwise, scratch_of_gradient
+from kernel_layouts import LAYOUTS, memory, rows_and_input, scratch_of_depthwise, scratch_of_gradient
 from kernel_library import Conv2dRows, Kernels, Store, Weights, address
 
 KINDS = st.sampled_from(LAYOUTS)
@@ -35,16 +35,8 @@ def test_rows(kernels: Kernels, conv: Conv, seed: int, x_kind: str, y_kind: str,
     bias = rng.integers(-(reach := rng.choice([100, 2**31])), reach, conv.out_c).astype(np.int32)
     scale = (10.0 ** rng.uniform(-4, -1, conv.out_c)).astype(F32)
     x, w = int8s(rng, conv.in_c, *conv.size), int8s(rng, *conv.weight)
-    height = conv.out[0]
-    first = data.draw(st.integers(0, height - 1))
-    count = data.draw(st.integers(1, height - first))
-    # a ring holds what the rows asked for read, and no more
-    top = first * conv.stride[0] - conv.pads[0]
-    bottom = top + (count - 1) * conv.stride[0] + conv.dilation[0] * (conv.kernel[0] - 1)
-    seen = range(min(max(top, 0), conv.size[0] - 1), min(max(bottom, 0), conv.size[0] - 1) + 1)
-    source = memory(x_kind, x.shape, len(seen))
-    source.put(x, seen if "ring" in x_kind else range(conv.size[0]))
-    shape, rows = (conv.out_c, *conv.out), range(first, first + count)
+    rows, source = rows_and_input(data, conv, x, x_kind)
+    shape, first, count = (conv.out_c, *conv.out), rows.start, len(rows)
     target, expected = memory(y_kind, shape, count), memory(y_kind, shape, count)
     geometry = Conv2dRows(conv.struct(), source.layout, target.layout)
     weights = Weights(address(w), address(bias), address(scale))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
-from kernel_layouts import LAYOUTS, UNTOUCHED, memory
+from kernel_layouts import LAYOUTS, UNTOUCHED, memory, rows_and_input
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
 
 
@@ -48,15 +48,8 @@ def test_rows_of_a_convolution(
 ) -> None:
     conv = replace(conv, groups=1, group_in=conv.groups * conv.group_in, group_out=conv.groups * conv.group_out)
     x, w, bias, scale = _operands(conv, seed)
-    height = conv.out[0]
-    first = data.draw(st.integers(0, height - 1))
-    count = data.draw(st.integers(1, height - first))
-    # a ring holds what the rows asked for read, and no more
-    top = first * conv.stride[0] - conv.pads[0]
-    bottom = top + (count - 1) * conv.stride[0] + conv.dilation[0] * (conv.kernel[0] - 1)
-    seen = range(min(max(top, 0), conv.size[0] - 1), min(max(bottom, 0), conv.size[0] - 1) + 1)
-    source = memory(x_kind, x.shape, len(seen))
-    source.put(x, seen if "ring" in x_kind else range(conv.size[0]))
+    rows, source = rows_and_input(data, conv, x, x_kind)
+    first, count = rows.start, len(rows)
     shape = (conv.out_c, *conv.out)
     target = memory(y_kind, shape, count)
     geometry = Conv2dRows(conv.struct(), source.layout, target.layout)
@@ -64,9 +57,9 @@ def test_rows_of_a_convolution(
     weights = Weights(address(packed), address(bias), address(scale))
     kernels("conv2d_rows_s8", geometry, first, count, source.data, weights, _scratch(taps, 4), target.data)
     expected = _expected(conv, x, w, bias, scale)[:, first : first + count]
-    np.testing.assert_array_equal(target.get(shape, range(first, first + count)), expected)
+    np.testing.assert_array_equal(target.get(shape, rows), expected)
     outside = memory(y_kind, shape, count)
-    outside.put(_expected(conv, x, w, bias, scale), range(first, first + count))
+    outside.put(_expected(conv, x, w, bias, scale), rows)
     np.testing.assert_array_equal(target.data, outside.data)  # and nothing else was written
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tvm import relax, te, tirx
 
+from mcugrad.descriptors import conv2d_rows, depthwise_dgrad_scratch, depthwise_scratch, layout, weights
 from mcugrad.errors import McugradError
 from mcugrad.ops import error
 from mcugrad.ops.operator import (
@@ -35,7 +36,6 @@ from mcugrad.ops.operator import (
     no_adjoint,
     shape,
 )
-from mcugrad.plan.scratch import depthwise_dgrad_scratch, depthwise_scratch
 from mcugrad.program import Argument, KernelCall, Ref, Struct, Value
 
 if TYPE_CHECKING:
@@ -130,17 +130,6 @@ def _check_sum(layer: str, what: str, terms: int, limit: int) -> None:
         )
 
 
-def _rows_geometry(x: Sequence[int], w: Sequence[int], y: Sequence[int], attrs: Attrs) -> Struct:
-    """mg_conv2d_rows_t of dense CHW tensors."""
-    layouts = (("x", _chw(x)), ("y", _chw(y)))
-    return Struct("mg_conv2d_rows_t", (("conv", _geometry(x, w, y, attrs)), *layouts))
-
-
-def _chw(dims: Sequence[int]) -> Struct:
-    _, _, height, width = dims
-    return Struct("mg_layout_t", (("channel", height * width), ("row", width), ("rows", height)))
-
-
 def _zero_names(low: Lowering, attrs: Attrs, w_zero: Sequence[relax.Expr]) -> list[str]:
     return [low.name(zero, f"{attrs['layer']}.w_zero") for zero in w_zero]
 
@@ -170,13 +159,12 @@ def _lower_depthwise(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     attrs, xs, ws, ys = attributes(call), shape(x), shape(w), shape(var)
     layer, out = attrs["layer"], low.activation(var, attrs)
     scratch = low.scratch(layer, depthwise_scratch(ws, ys, attrs, ys[2]))
-    weights = (("w", low.name(w)), ("bias", low.name(b)), ("scale", low.name(scale, f"{layer}.scale")))
-    struct = Struct("mg_weights_t", tuple((field, Ref(name)) for field, name in weights))
-    rows = Value(0), Value(ys[2])
-    args = (_rows_geometry(xs, ws, ys, attrs), *rows, Ref(low.name(x)), struct, Ref(scratch), Ref(out))
-    reads = [low.name(x), *(name for _, name in weights)]
-    macs = _macs(ws, ys)
-    low.call(DEPTHWISE, layer, "Conv", args, reads, [out, scratch], work="forward", macs=macs)
+    constants = low.name(w), low.name(b), low.name(scale, f"{layer}.scale")
+    rows = conv2d_rows(_geometry(xs, ws, ys, attrs), layout(xs), layout(ys))
+    operands = Ref(low.name(x)), weights(*map(Ref, constants)), Ref(scratch), Ref(out)
+    args = (rows, Value(0), Value(ys[2]), *operands)
+    reads = [low.name(x), *constants]
+    low.call(DEPTHWISE, layer, "Conv", args, reads, [out, scratch], work="forward", macs=_macs(ws, ys))
 
 
 def _channels(var: relax.Var, call: relax.Call) -> list[list[Axis]]:

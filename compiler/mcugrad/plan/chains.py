@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mcugrad.program import KernelCall, Kind, Program, Struct
+from mcugrad.descriptors import geometry
+from mcugrad.program import KernelCall, Kind, Program
 
 CONV, DEPTHWISE, ADD = "mg_conv2d_rows_s8", "mg_depthwise_conv2d_rows_s8", "mg_add_s8"
 
@@ -167,12 +167,3 @@ def _add(program: Program, call: KernelCall, before: Sequence[Stage]) -> Stage |
     if x != before[-1].y or other != before[0].x or not height:
         return None
     return Stage(call, Window(1, 1, 1, 0, height, height), x, call.writes[0], other)
-
-
-def geometry(call: KernelCall) -> dict[str, Any]:
-    """The fields of a convolution's mg_conv2d_t."""
-    rows = call.args[0]
-    assert isinstance(rows, Struct)
-    conv = dict(rows.fields)["conv"]
-    assert isinstance(conv, Struct)
-    return dict(conv.fields)

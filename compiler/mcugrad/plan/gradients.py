@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mcugrad.descriptors import geometry
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
@@ -46,21 +47,15 @@ def is_pointwise_gradient(call: KernelCall) -> bool:
     """Every output reads one position. A gradient by the input wants four of them: that is a panel."""
     if call.kernel not in (DGRAD, *UPDATES):
         return False
-    g = _geometry(call)
+    g = geometry(call)
     ones = ("k_h", "k_w", "stride_h", "stride_w", "groups")
     same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["pad_top"] == g["pad_left"] == 0
     return same and all(g[name] == 1 for name in ones) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
 
 
-def _geometry(call: KernelCall) -> dict[str, int]:
-    geometry = call.args[0]
-    assert isinstance(geometry, Struct)
-    return {name: value for name, value in geometry.fields if isinstance(value, int)}
-
-
 def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:
     """How many panels of four positions at once, and the int16 elements for them and two channels of weights."""
-    g = _geometry(call)
+    g = geometry(call)
     even = g["out_c"] + g["out_c"] % 2
     panels = panels_at_once(-(-g["in_h"] * g["in_w"] // 4), (room - 2 * even) // (8 * even))
     return panels, (4 * panels + 1) * even
@@ -68,7 +63,7 @@ def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:
 
 def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
     """How many panels of four input channels at once, and the int16 elements for them and two rows of errors."""
-    g, subset = _geometry(call), call.args[3]
+    g, subset = geometry(call), call.args[3]
     assert isinstance(subset, Struct)
     inputs = dict(subset.fields)["n_inputs"] if isinstance(dict(subset.fields)["inputs"], Null) else g["in_c"]
     assert isinstance(inputs, int)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mcugrad.descriptors import conv2d_rows, geometry, layout, weights
 from mcugrad.plan.gradients import DGRAD, is_pointwise_gradient
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
@@ -49,8 +50,8 @@ def use_panels_of_unpacked(program: Program) -> Program:
             continue
         scratch = Buffer(f"{call.writes[0]}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
         buffers[scratch.name] = scratch
-        geometry, x, *_, y = call.args
-        args: tuple[Argument, ...] = (geometry, x, _weights(call), Value(panels), Ref(scratch.name), y)
+        conv, x, *_, y = call.args
+        args: tuple[Argument, ...] = (conv, x, _weights(call), Value(panels), Ref(scratch.name), y)
         calls.append(replace(call, kernel="mg_conv2d_panels_s8", args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
 
@@ -69,7 +70,7 @@ def _strip(program: Program, call: KernelCall, room: int) -> tuple[int, int]:
 
 def packed_weights(program: Program) -> set[str]:
     """The weights that lie in pairs: constants that dense convolutions read, and nobody else but their gradients by
-    panels. (The other gradients, and the convolution fused with a depthwise one, want OIHW.)"""
+    panels. (The other gradients want OIHW.)"""
     dense = {c.reads[1] for c in program.calls if _is_dense(c)}
     others = {n for c in program.calls for n in (*c.reads, *c.writes) if not _takes_pairs(c, n)}
     return {n for n in dense - others if program.buffers[n].kind is Kind.CONST}
@@ -94,34 +95,22 @@ def _in_pairs(weight: Buffer) -> Buffer:
 
 
 def _is_dense(call: KernelCall) -> bool:
-    if call.kernel not in POSITIONS:
-        return False
-    geometry = call.args[0]
-    assert isinstance(geometry, Struct)
-    return dict(geometry.fields)["groups"] == 1
+    return call.kernel in POSITIONS and geometry(call)["groups"] == 1
 
 
 def _with_panel(program: Program, call: KernelCall, scratch: str) -> KernelCall:
-    geometry, x, *_, y = call.args
-    assert isinstance(geometry, Struct)
-    weights = _weights(call)
-    args: tuple[Argument, ...] = (geometry, x, weights, Ref(scratch), y)
+    conv, x, *_, y = call.args
+    assert isinstance(conv, Struct)
+    args: tuple[Argument, ...] = (conv, x, _weights(call), Ref(scratch), y)
     kernel = "mg_fully_connected_pairs_s8"
     if call.kernel == CONVOLUTION:
-        source, target = (program.buffers[n] for n in (call.reads[0], call.writes[0]))
-        fields = ("conv", geometry), ("x", layout(source)), ("y", layout(target))
-        args = (Struct("mg_conv2d_rows_t", fields), Value(0), Value(target.shape[2]), x, weights, Ref(scratch), y)
+        source, target = (program.buffers[n].shape for n in (call.reads[0], call.writes[0]))
+        rows = conv2d_rows(conv, layout(source), layout(target))
+        args = (rows, Value(0), Value(target[2]), *args[1:])
         kernel = "mg_conv2d_rows_s8"
     return replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch))
 
 
 def _weights(call: KernelCall) -> Struct:
-    refs = [a for a in call.args[2:5] if isinstance(a, Ref)]
-    return Struct("mg_weights_t", tuple(zip(("w", "bias", "scale"), refs, strict=True)))
-
-
-def layout(buffer: Buffer) -> Struct:
-    """mg_layout_t of a whole tensor (1, channels, height, width)."""
-    _, channels, height, width = buffer.shape
-    channel, row = (width, channels * width) if buffer.rows_first else (height * width, width)
-    return Struct("mg_layout_t", (("channel", channel), ("row", row), ("rows", height)))
+    w, bias, scale = (a for a in call.args[2:5] if isinstance(a, Ref))
+    return weights(w, bias, scale)

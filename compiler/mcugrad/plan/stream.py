@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mcugrad.descriptors import conv2d_rows, depthwise_scratch, geometry, layout
 from mcugrad.errors import McugradError
-from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains, geometry
-from mcugrad.plan.scratch import depthwise_scratch
+from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains
 from mcugrad.program import (
     Arena,
     Argument,
@@ -43,7 +43,7 @@ def stream_where_needed(program: Program, arena: Callable[[Program], int], limit
     """Stream the fewest chains, the dearest left out first, with which `arena` is at most `limit`, or where that cannot
     be as small as with all of them."""
     chains = find_chains(program)
-    return stream(program, _fewest(program, chains, arena, limit))
+    return stream(program, _fewest(program, chains, arena, max(limit, arena(stream(program, chains)))))
 
 
 def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[int, int]]:
@@ -61,11 +61,10 @@ def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[in
 
 
 def _fewest(
-    program: Program, chains: Sequence[Chain], arena: Callable[[Program], int], limit: int, *, pushed: bool = False
+    program: Program, chains: Sequence[Chain], arena: Callable[[Program], int], goal: int, *, pushed: bool = False
 ) -> list[Chain]:
-    """`chains` without those that are not needed; of a pushed sample the first one stays."""
+    """`chains` without those that `arena` <= `goal` does not need; of a pushed sample the first one stays."""
     kept = list(chains)
-    goal = max(limit, arena(stream(program, kept, pushed=pushed)))
     for chain in sorted(chains[1:] if pushed else chains, key=_cost, reverse=True):
         fewer = [c for c in kept if c is not chain]
         if arena(stream(program, fewer, pushed=pushed)) <= goal:
@@ -88,8 +87,10 @@ def stream_pushed(program: Program, arena: Callable[[Program], int], limit: int 
             "input resident"
         )
     plans = [[first, *chains[merged:]] for merged, first in enumerate(firsts, 1)]
-    best = min(plans, key=lambda plan: arena(stream(program, plan, pushed=True)))
-    return stream(program, _fewest(program, best, arena, limit, pushed=True), pushed=True)
+    sizes = [arena(stream(program, plan, pushed=True)) for plan in plans]
+    least = min(sizes)
+    best = plans[sizes.index(least)]
+    return stream(program, _fewest(program, best, arena, max(limit, least), pushed=True), pushed=True)
 
 
 def _first_chains(program: Program, chains: Sequence[Chain]) -> list[Chain]:
@@ -230,8 +231,8 @@ class _Builder:
         return sum(self.program.buffers[n].nbytes for n in stage.call.writes if n != stage.y)
 
     def _stage(self, stage: Stage) -> Struct:
-        rows = (("conv", self._geometry(stage)), ("x", self._layout(stage.x)), ("y", self._layout(stage.y)))
-        fields: list[tuple[str, Field]] = [("rows", Struct("mg_conv2d_rows_t", rows))]
+        rows = conv2d_rows(self._geometry(stage), self._layout(stage.x), self._layout(stage.y))
+        fields: list[tuple[str, Field]] = [("rows", rows)]
         args = stage.call.args
         if stage.other is not None:
             add = args[0]
@@ -253,14 +254,9 @@ class _Builder:
         return Struct("mg_conv2d_t", tuple({**sizes, **ones}.items()))
 
     def _layout(self, tensor: str) -> Struct:
-        """mg_layout_t: a ring, rows of all channels together, or planes."""
         ring = self.rings.get(tensor)
-        _, channels, height, width = (ring or self.program.buffers[tensor]).shape
-        if ring is not None or tensor in self.rows:
-            steps = {"channel": width, "row": channels * width, "rows": height}
-        else:
-            steps = {"channel": height * width, "row": width, "rows": height}
-        return Struct("mg_layout_t", tuple(steps.items()))
+        shape = (ring or self.program.buffers[tensor]).shape
+        return layout(shape, rows_first=ring is not None or tensor in self.rows)
 
     def _place(self, tensor: str) -> Place:
         return Place(self.rings[tensor].name if tensor in self.rings else tensor)

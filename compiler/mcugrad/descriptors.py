@@ -1,11 +1,45 @@
-"""How much scratch the depthwise kernels work in, as runtime_c/src/mg_depthwise.h cuts their tiles."""
+"""The runtime's descriptors as a `Program` has them, written and read in one place, and the scratch that they ask for.
+
+TVM does not occur here: operators that lower, the planner and the kernels' tests share it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mcugrad.program import KernelCall, Ref, Struct
+
 PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
+
+
+def layout(dims: Sequence[int], *, rows_first: bool = False) -> Struct:
+    """mg_layout_t of a whole tensor (1, channels, height, width), or of a ring of its rows; `rows_first`: HCW."""
+    _, channels, height, width = dims
+    channel, row = (width, channels * width) if rows_first else (height * width, width)
+    return Struct("mg_layout_t", (("channel", channel), ("row", row), ("rows", height)))
+
+
+def conv2d_rows(conv: Struct, x: Struct, y: Struct) -> Struct:
+    """mg_conv2d_rows_t of an mg_conv2d_t and the layouts of its input and output."""
+    return Struct("mg_conv2d_rows_t", (("conv", conv), ("x", x), ("y", y)))
+
+
+def weights(w: Ref, bias: Ref, scale: Ref) -> Struct:
+    """mg_weights_t."""
+    return Struct("mg_weights_t", (("w", w), ("bias", bias), ("scale", scale)))
+
+
+def geometry(call: KernelCall) -> dict[str, Any]:
+    """The mg_conv2d_t, alone or in an mg_conv2d_rows_t, that a convolution and its gradients begin with."""
+    first = call.args[0]
+    assert isinstance(first, Struct)
+    fields = dict(first.fields)
+    if first.type == "mg_conv2d_rows_t":
+        conv = fields["conv"]
+        assert isinstance(conv, Struct)
+        fields = dict(conv.fields)
+    return fields
 
 
 def depthwise_scratch(
