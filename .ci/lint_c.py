@@ -10,12 +10,8 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+from mcugrad.simulate.board import Board, board_names, board_sources, load_board
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = (
@@ -28,23 +24,22 @@ MODEL = ("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE", '-DMG_MODEL_HEADER="fake.h"
 HOST_FILES = ("session.c", "train.c", "line.c", "io_posix.c")
 
 
-def _sources(board: Path, native: bool) -> Iterator[Path]:
+def _sources(board: Board) -> Iterator[Path]:
     runtime = sorted(p for kind in ("*.c", "*.S") for p in Path("runtime_c").rglob(kind))
-    yield from (p for p in runtime if not native or p.parent == Path("runtime_c/src"))
+    yield from (p for p in runtime if not board.native or p.parent == Path("runtime_c/src"))
     common = sorted(Path("targets/common").rglob("*.c"))
-    yield from (p for p in common if (p.name in HOST_FILES if native else p.name != "io_posix.c"))
-    yield from sorted(board.rglob("*.c"))
+    yield from (p for p in common if (p.name in HOST_FILES if board.native else p.name != "io_posix.c"))
+    yield from board_sources(board)
     yield from sorted(Path("tests/device/fake_model").glob("*.c"))
 
 
 def _commands() -> Iterator[list[str]]:
-    for description in sorted(Path("targets").glob("*/board.toml")):
-        board: dict[str, Any] = tomllib.loads(description.read_text(encoding="utf-8"))
-        native = board["run"]["runner"] == "native"
-        timer = [f"-DMG_TIMER_BASE={board['timer']['base']:#x}u"] if "timer" in board else []
-        for compiler in ("gcc", "clang") if native else ("arm-none-eabi-gcc",):
-            for source in _sources(description.parent, native):
-                yield [compiler, *board["cpu_flags"], *FLAGS, *INCLUDES, *MODEL, *timer, str(source)]
+    for board in map(load_board, board_names()):
+        defines = (f"-D{define}" for define in board.defines)
+        flags = (*board.cpu_flags, *FLAGS, *INCLUDES, *MODEL, *defines)
+        for compiler in ("gcc", "clang") if board.native else ("arm-none-eabi-gcc",):
+            for source in _sources(board):
+                yield [compiler, *flags, str(source)]
 
 
 def _compile(command: list[str]) -> str:

@@ -15,7 +15,8 @@ extern uint32_t __data_start[], __data_end[], __data_load[], __bss_start[], __bs
 static inline uint32_t mg_address(const volatile void *p) { return (uint32_t)(uintptr_t)p; }
 static inline volatile uint32_t *mg_register(uint32_t address) { return (volatile uint32_t *)(uintptr_t)address; }
 
-void mg_mpu_start(void);
+void mg_mpu_start(void);             /* opens flash and RAM; every other address faults from now on */
+void mg_window_open(uint32_t device); /* the 4 KB page of a peripheral's registers, too; its driver calls it */
 void mg_fault(const uint32_t *frame);
 void Reset_Handler(void);
 

@@ -12,6 +12,7 @@
 #define NEVER_EXECUTE (1u << 28)
 #define NORMAL (3u << 16) /* cached, write back */
 #define DEVICE (1u << 16)
+#define ENABLE 1u
 
 /* Covers [begin, end) with regions from number `region` on; PMSAv7 regions are powers of two, aligned to their size. */
 static uint32_t cover(uint32_t region, uint32_t begin, uint32_t end, uint32_t attributes) {
@@ -20,16 +21,24 @@ static uint32_t cover(uint32_t region, uint32_t begin, uint32_t end, uint32_t at
         while (bits < 31 && (begin & ((2u << bits) - 1)) == 0 && (2u << bits) <= end - begin) bits++;
         *mg_register(MPU_RNR) = region++;
         *mg_register(MPU_RBAR) = begin;
-        *mg_register(MPU_RASR) = attributes | ((bits - 1) << 1) | 1u;
+        *mg_register(MPU_RASR) = attributes | ((bits - 1) << 1) | ENABLE;
         begin += 1u << bits;
     }
     return region;
 }
 
 void mg_mpu_start(void) {
-    uint32_t region = cover(0, mg_address(__flash_start), mg_address(__flash_end), READ_ONLY | NORMAL);
-    region = cover(region, mg_address(__ram_start), mg_address(__ram_end), READ_WRITE | NEVER_EXECUTE | NORMAL);
-    cover(region, MG_TIMER_BASE, MG_TIMER_BASE + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
-    *mg_register(MPU_CTRL) = 1u;
+    const uint32_t region = cover(0, mg_address(__flash_start), mg_address(__flash_end), READ_ONLY | NORMAL);
+    cover(region, mg_address(__ram_start), mg_address(__ram_end), READ_WRITE | NEVER_EXECUTE | NORMAL);
+    *mg_register(MPU_CTRL) = ENABLE;
+    __asm__ volatile("dsb\n isb" ::: "memory");
+}
+
+/* In the first region that is free. */
+void mg_window_open(uint32_t device) {
+    uint32_t region = 0;
+    do *mg_register(MPU_RNR) = region++;
+    while (*mg_register(MPU_RASR) & ENABLE);
+    cover(region - 1, device, device + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
     __asm__ volatile("dsb\n isb" ::: "memory");
 }

@@ -44,6 +44,14 @@ class Timer(_Table):
     hz: int = Field(gt=0)
 
 
+class Uart(_Table):
+    """The serial line: registers at `base`, clocked with `clock_hz`."""
+
+    base: int = Field(ge=0, lt=2**32)
+    clock_hz: int = Field(gt=0)
+    baud: int = Field(default=115200, gt=0)
+
+
 class Run(_Table):
     """How a firmware is executed: by itself, or by QEMU's `machine` with 2^icount_shift ns an instruction."""
 
@@ -53,7 +61,8 @@ class Run(_Table):
 
 
 class Board(_Table):
-    """One target. `stack_reserve` is in bytes; a native board has neither memory limits nor a timer."""
+    """One target. `drivers`: files of targets/drivers/ that its firmware has, beside the C files of its own folder;
+    `stack_reserve` is in bytes; a native board has neither memory limits nor a timer."""
 
     name: str
     description: str
@@ -61,7 +70,9 @@ class Board(_Table):
     cpu_flags: tuple[str, ...]
     stack_reserve: int = Field(default=0, ge=0, multiple_of=8)
     memory: Memory | None = None
+    drivers: tuple[str, ...] = ()
     timer: Timer | None = None
+    uart: Uart | None = None
     run: Run
 
     @property
@@ -75,6 +86,15 @@ class Board(_Table):
         if self.run.runner == "qemu" and not (self.memory and self.timer and self.run.machine and self.stack_reserve):
             raise ValueError("a board run by qemu needs memory, timer, stack_reserve and run.machine")
         return self
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """What the drivers are compiled with."""
+        timer = (f"MG_TIMER_BASE={self.timer.base:#x}u",) if self.timer else ()
+        if self.uart is None:
+            return timer
+        clock = (f"MG_UART_CLOCK_HZ={self.uart.clock_hz}u", f"MG_UART_BAUD={self.uart.baud}u")
+        return (*timer, f"MG_UART_BASE={self.uart.base:#x}u", *clock)
 
     @property
     def native(self) -> bool:
@@ -95,6 +115,12 @@ def board_names() -> list[str]:
 def board_dir(board: Board) -> Path:
     """The board's folder: board.toml, link.ld, README.md."""
     return targets_dir() / board.name
+
+
+def board_sources(board: Board) -> list[Path]:
+    """The C files of its firmware that are not every board's."""
+    drivers = targets_dir() / "drivers"
+    return [*sorted(board_dir(board).glob("*.c")), *(drivers / f"{name}.c" for name in board.drivers)]
 
 
 def load_board(name: str) -> Board:

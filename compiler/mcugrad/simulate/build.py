@@ -21,7 +21,7 @@ from typing import Any
 
 from mcugrad.errors import McugradError
 from mcugrad.resources import targets_dir
-from mcugrad.simulate.board import Board, board_dir
+from mcugrad.simulate.board import Board, board_dir, board_sources
 from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.objects import fetch, keep, object_key
 from mcugrad.simulate.stack import read_stack_usage, stack_bound
@@ -37,7 +37,7 @@ BARE = (
     "-fno-asynchronous-unwind-tables",
 )
 _SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-g")
-_BARE_SOURCES = ("startup.c", "mpu.c", "fault.c", "line.c", "semihosting.c", "timer.c")
+_BARE_SOURCES = ("startup.c", "mpu.c", "fault.c", "line.c", "semihosting.c")
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,11 @@ def _job(
         return _Job(tuple(sources), tuple(headers), board, compiler, flags + include_flags, (), 0)
     script = board_dir(board) / "link.ld"
     return _Job(
-        (*sources, *(common / name for name in _BARE_SOURCES)),
+        (*sources, *(common / name for name in _BARE_SOURCES), *board_sources(board)),
         (*headers, script, common / "sections.ld"),
         board,
         compiler,
-        (*flags, *BARE, "-fstack-usage", f"-DMG_TIMER_BASE={board.timer.base:#x}u", *include_flags),
+        (*flags, *BARE, "-fstack-usage", *(f"-D{d}" for d in board.defines), *include_flags),
         (
             *("-nostartfiles", "-nodefaultlibs", f"-L{common}", "-T", str(script)),
             f"-Wl,--defsym=__stack_reserve={board.stack_reserve}",

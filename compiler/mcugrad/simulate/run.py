@@ -183,10 +183,11 @@ def _command(firmware: Firmware) -> Sequence[str]:
     return [*qemu_command(board), "-kernel", elf]
 
 
-def qemu_command(board: Board) -> list[str]:
-    """QEMU with a board's machine and exact virtual time; the image is still to be added. Raises McugradError."""
+def qemu_command(board: Board, serial: str = "null") -> list[str]:
+    """QEMU with a board's machine and exact virtual time; the image is still to be added. `serial`: where its UART
+    leads, in QEMU's words (stdio, pty, a socket). Raises McugradError."""
     return [
         *(find_tool("qemu-system-arm"), "-M", str(board.run.machine), "-display", "none", "-monitor", "none"),
-        *("-serial", "null", "-parallel", "none", "-icount", f"shift={board.run.icount_shift},sleep=off"),
+        *("-serial", serial, "-parallel", "none", "-icount", f"shift={board.run.icount_shift},sleep=off"),
         *("-semihosting-config", "enable=on,target=native"),
     ]

@@ -8,6 +8,7 @@
 #define TIMER_RELOAD (MG_TIMER_BASE + 0x8u)
 
 void mg_timer_start(void) {
+    mg_window_open(MG_TIMER_BASE);
     *mg_register(TIMER_CTRL) = 0;
     *mg_register(TIMER_RELOAD) = 0xFFFFFFFFu;
     *mg_register(TIMER_VALUE) = 0xFFFFFFFFu;
