@@ -114,22 +114,23 @@ typedef struct {
  * them by any distance: elements are read and written in ascending order. */
 void mg_add_s8(const mg_add_t *g, const int8_t *a, const int8_t *b, int32_t n, int8_t *y);
 
-/* A layer that makes its rows one at a time, taking turns with others. x, other, scratch and y are byte offsets in the
- * arena. An Add has no weights: its operands are x and other, and `rows` says only how they and y lie. */
+/* A layer that makes `turn` rows at a time (the last ones may be fewer), taking turns with others. x, other, scratch and y are
+ * byte offsets in the arena. An Add has no weights: its operands are x and other, and `rows` says only how they and y lie. */
 typedef struct mg_row_stage {
-    void (*run)(const struct mg_row_stage *stage, int32_t row, int8_t *arena);
+    void (*run)(const struct mg_row_stage *stage, int32_t row, int32_t count, int8_t *arena);
+    int32_t turn;
     mg_conv2d_rows_t rows;
     mg_weights_t weights;
     mg_add_t add;
     mg_layout_t other_rows;
     int32_t x, other, scratch, y;
 } mg_row_stage_t;
-/* Output row `row` of the stage. */
-void mg_row_stage_conv2d_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
-void mg_row_stage_depthwise_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
-void mg_row_stage_add_s8(const mg_row_stage_t *stage, int32_t row, int8_t *arena);
+/* Output rows [row, row + count) of the stage. */
+void mg_row_stage_conv2d_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
+void mg_row_stage_depthwise_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
+void mg_row_stage_add_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 /* n stages, each reading what the one before writes: the same bits as layer after layer. Between two of them only a ring of
- * the rows under a window exists. The last stage may write over input rows that no stage will read again: the compiler's
+ * the rows under a turn's windows exists. The last stage may write over input rows that no stage will read again: the compiler's
  * plan/chains.py says how far apart the two must begin. made: n counters of rows. */
 void mg_row_chain_s8(const mg_row_stage_t *stages, int32_t n, int8_t *arena, int32_t *made);
 /* As far as the first `available` rows of the input allow; made is 0 at first and goes on from call to call. */

@@ -3,7 +3,7 @@
 
 static int32_t row_at(const mg_layout_t *l, int32_t row) { return row % l->rows * l->row; }
 
-void mg_row_stage_add_s8(const mg_row_stage_t *s, int32_t row, int8_t *arena) {
+static void add_row(const mg_row_stage_t *s, int32_t row, int8_t *arena) {
     const mg_layout_t *a = &s->rows.x, *b = &s->other_rows, *y = &s->rows.y;
     const int8_t *pa = arena + s->x + row_at(a, row), *pb = arena + s->other + row_at(b, row);
     int8_t *py = arena + s->y + row_at(y, row);
@@ -15,5 +15,11 @@ void mg_row_stage_add_s8(const mg_row_stage_t *s, int32_t row, int8_t *arena) {
     }
     for (; channels > 0; channels--, pa += a->channel, pb += b->channel, py += y->channel) {
         mg_add_s8(&s->add, pa, pb, n, py);
+    }
+}
+
+void mg_row_stage_add_s8(const mg_row_stage_t *s, int32_t row, int32_t count, int8_t *arena) {
+    for (const int32_t end = row + count; row < end; row++) {
+        add_row(s, row, arena);
     }
 }

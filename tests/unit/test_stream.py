@@ -16,9 +16,9 @@ from graphs import imported
 from kernel_library import Kernels
 from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
-from mcugrad.plan import sram_and_speed
-from mcugrad.plan.chains import Chain, Stage, Window, distance, turns
-from mcugrad.program import KernelCall, Program
+from mcugrad.plan import sram_and_speed, stream
+from mcugrad.plan.chains import Chain, Stage, Window, distance, ring_rows, turns
+from mcugrad.program import KernelCall, Program, Table
 
 CHAIN = "mg_row_chain_s8"
 SEEDS = st.integers(0, 2**16)
@@ -77,6 +77,33 @@ def test_for_speed_the_arena_grows_to_what_there_is() -> None:
         assert compile_model(model, "none", arena=size).program.arena_lower_bound <= size
 
 
+def test_several_rows_a_turn_where_the_arena_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first layers set the size of this arena: behind them the rings may be longer, and the bits are the same."""
+    net = Bottlenecks(0)
+    net.shape, net.input_shape = [4, 64, 64], (1, 4, 64, 64)
+    net.conv(8, [3, 3], [4, 4], [1] * 4)
+    for stride in (1, 2):
+        net.conv(48, [1, 1], [1, 1], [0] * 4)
+        net.conv(48, [3, 3], [stride, stride], [1] * 4, group=48)
+        net.conv(8, [1, 1], [1, 1], [0] * 4)
+    y = net.b.node("Flatten", net.b.node("GlobalAveragePool", net.x))
+    graph = net.b.model(net.input_shape, net.b.node("Gemm", y, net.b.random(4, 8), net.b.random(4), transB=1))
+    model = imported(graph, "roomy")
+    several = compile_model(model, "none").program
+    monkeypatch.setattr(stream, "TURNS", ())
+    single = compile_model(model, "none").program
+    assert (max(_turns(several)), max(_turns(single))) == (8, 1)
+    assert several.arena_bytes == single.arena_bytes
+    samples = np.random.default_rng(0).integers(-128, 128, (2, *model.input_shape[1:])).astype(np.int8)
+    np.testing.assert_array_equal(_predictions(model, several, samples), _predictions(model, single, samples))
+
+
+def _turns(program: Program) -> list[int]:
+    """Of every stage of every chain."""
+    tables = [a for call in program.calls if call.kernel == CHAIN for a in call.args if isinstance(a, Table)]
+    return [int(str(dict(stage.fields)["turn"])) for table in tables for stage in table.rows]
+
+
 def test_what_the_backward_reads_does_not_stream() -> None:
     assert CHAIN not in _kernels(compile_model(imported(Bottlenecks(1).build(), "net"), "all").program)
 
@@ -92,7 +119,8 @@ def _chains(draw: st.DrawFn) -> Chain:
         dilation = dilation if dilation * (taps - 1) < height else 1
         stride, pad, after = draw(st.integers(1, 3)), draw(st.integers(0, taps - 1)), draw(st.integers(0, taps - 1))
         out = (height + pad + after - dilation * (taps - 1) - 1) // stride + 1
-        stages.append(Stage(call, Window(taps, stride, dilation, pad, height, out), "", ""))
+        window = Window(taps, stride, dilation, pad, height, out)
+        stages.append(Stage(call, window, "", "", turn=draw(st.integers(1, 4))))
         height = out
     if height == first and draw(st.booleans()):
         stages.append(Stage(call, Window(1, 1, 1, 0, height, height), "", "", other="x"))
@@ -103,7 +131,7 @@ def _chains(draw: st.DrawFn) -> Chain:
 @settings(deadline=None, max_examples=300)
 def test_no_row_is_read_after_it_was_written_over(chain: Chain, x_row: int, y_row: int) -> None:
     """Plays the turns on bytes that know what they hold, with rings of the planned size and the planned distance."""
-    stages, apart = chain.stages, distance(chain, x_row, y_row)
+    stages, apart, held = chain.stages, distance(chain, x_row, y_row), ring_rows(chain.stages)
     height, last = stages[0].window.height, len(stages) - 1
     memory: dict[int, tuple[str, int]] = {apart + i: ("x", i // x_row) for i in range(height * x_row)}
     rings: list[dict[int, int]] = [{} for _ in stages]
@@ -112,23 +140,21 @@ def test_no_row_is_read_after_it_was_written_over(chain: Chain, x_row: int, y_ro
         assert all(memory.get(apart + row * x_row + i) == ("x", row) for i in range(first, x_row))
 
     for index, made in turns(stages):
-        window, row = stages[index].window, made[index]
+        window, rows = stages[index].window, range(made[index], made[index] + stages[index].count(made[index]))
         is_add = stages[index].other is not None
-        top = row * window.stride - window.pad
-        for r in range(max(top, 0), min(top + window.span, window.height)):
-            if (r - top) % window.dilation:
-                continue
+        for r in {r for row in rows for r in window.rows(row)}:
             if index == 0:
                 expect_input(r)
             else:
-                assert rings[index][r % stages[index].ring_rows] == r
-        if index < last:
-            rings[index + 1][row % stages[index + 1].ring_rows] = row
-            continue
-        for i in range(y_row):  # an Add reads an element before it writes that one
-            if is_add and i < x_row:
-                assert memory.get(apart + row * x_row + i) == ("x", row)
-            memory[row * y_row + i] = ("y", row)
+                assert rings[index][r % held[index]] == r
+        for row in rows:
+            if index < last:
+                rings[index + 1][row % held[index + 1]] = row
+                continue
+            for i in range(y_row):  # an Add reads an element before it writes that one
+                if is_add and i < x_row:
+                    assert memory.get(apart + row * x_row + i) == ("x", row)
+                memory[row * y_row + i] = ("y", row)
     assert all(memory[r * y_row + i] == ("y", r) for r in range(stages[last].window.out_height) for i in range(y_row))
 
 

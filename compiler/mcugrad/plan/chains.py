@@ -1,15 +1,15 @@
 """Which forward calls can run row by row as one chain, what rings they need, and how far apart their ends must lie.
 
 A chain is a run of calls, dense and depthwise convolutions and at its end perhaps the Add of a residual block, whose
-intermediate tensors nobody else reads, the backward least of all. Its stages take turns: each makes one row as soon as
-the rows under its window are there (mg_row_chain_s8).
+intermediate tensors nobody else reads, the backward least of all. Its stages take turns: each makes its next rows as
+soon as those under their windows are there (mg_row_chain_s8).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcugrad.descriptors import geometry
 from mcugrad.program import KernelCall, Kind, Program
@@ -32,6 +32,11 @@ class Window:
     def span(self) -> int:
         return self.dilation * (self.taps - 1) + 1
 
+    def rows(self, row: int) -> Iterator[int]:
+        """The input rows that `row` reads."""
+        top = row * self.stride - self.pad
+        return (r for r in range(top, top + self.span, self.dilation) if 0 <= r < self.height)
+
     def first(self, row: int) -> int:
         """The first input row that `row` and those after it read; `height` behind the last."""
         return self.height if row >= self.out_height else max(0, row * self.stride - self.pad)
@@ -43,18 +48,22 @@ class Window:
 
 @dataclass(frozen=True)
 class Stage:
-    """A call of the chain with its operands: `other` is the second one of an Add."""
+    """A call of the chain with its operands: `other` is the second one of an Add. It makes `turn` rows at a time."""
 
     call: KernelCall
     window: Window
     x: str
     y: str
     other: str | None = None
+    turn: int = 1
 
-    @property
-    def ring_rows(self) -> int:
-        """Rows of its input that it reads at once."""
-        return min(self.window.span, self.window.height)
+    def count(self, made: int) -> int:
+        """How many rows it makes behind the first `made`."""
+        return min(self.turn, self.window.out_height - made)
+
+    def needed(self, made: int) -> int:
+        """How many rows of its input must be there before it makes these."""
+        return self.window.needed(made + self.count(made) - 1)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,14 @@ class Chain:
     def y(self) -> str:
         return self.stages[-1].y
 
+    def with_turns(self, rows: int) -> Chain:
+        """The same with `rows` rows in a turn of its depthwise stages, which widen a row once for all its windows."""
+        return replace(self, stages=tuple(_with_turn(s, rows) for s in self.stages))
+
+
+def _with_turn(stage: Stage, rows: int) -> Stage:
+    return replace(stage, turn=min(rows, stage.window.out_height)) if stage.call.kernel == DEPTHWISE else stage
+
 
 def turns(stages: Sequence[Stage]) -> Iterator[tuple[int, tuple[int, ...]]]:
     """(stage, rows that each stage had made before) of every turn, in the order of mg_row_chain_s8."""
@@ -79,10 +96,23 @@ def turns(stages: Sequence[Stage]) -> Iterator[tuple[int, tuple[int, ...]]]:
     last = len(stages) - 1
     while made[last] < stages[last].window.out_height:
         stage = last
-        while stage > 0 and stages[stage].window.needed(made[stage]) > made[stage - 1]:
+        while stage > 0 and stages[stage].needed(made[stage]) > made[stage - 1]:
             stage -= 1
         yield stage, tuple(made)
-        made[stage] += 1
+        made[stage] += stages[stage].count(made[stage])
+
+
+def ring_rows(stages: Sequence[Stage]) -> list[int]:
+    """Rows of its input that each stage's ring must hold. That of the first one fills row by row (a pushed sample)."""
+    rings = [1] * len(stages)
+    for stage, made in turns(stages):
+        window = stages[stage].window
+        if stage == 0:
+            rings[0] = max(rings[0], stages[0].needed(made[0]) - window.first(made[0]))
+        if stage + 1 < len(stages):
+            after = made[stage] + stages[stage].count(made[stage])
+            rings[stage + 1] = max(rings[stage + 1], after - stages[stage + 1].window.first(made[stage + 1]))
+    return rings
 
 
 def distance(chain: Chain, x_row: int, y_row: int) -> int:
@@ -97,7 +127,7 @@ def distance(chain: Chain, x_row: int, y_row: int) -> int:
         if adds:
             found = max(found, row * (y_row - x_row))
             needed = min(needed, row + 1)
-        found = max(found, (row + 1) * y_row - needed * x_row)
+        found = max(found, (row + chain.stages[last].count(row)) * y_row - needed * x_row)
     return found
 
 

@@ -5,7 +5,7 @@ passes from chain to chain lies row by row instead of channel by channel (HCW), 
 the rows of its input that have been read; the sample is brought into that order in place.
 
 Streaming costs a call a row, and a depthwise row widens again what the row above it has widened. So a chain streams
-only where the arena needs it.
+only where the arena needs it, and makes several rows in a turn where the arena has room for their rings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from mcugrad.descriptors import conv2d_rows, depthwise_scratch, geometry, layout
 from mcugrad.errors import McugradError
-from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains
+from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains, ring_rows
 from mcugrad.program import (
     Arena,
     Argument,
@@ -36,14 +36,16 @@ from mcugrad.program import (
 
 RUN = {CONV: "mg_row_stage_conv2d_s8", DEPTHWISE: "mg_row_stage_depthwise_s8", ADD: "mg_row_stage_add_s8"}
 INPUT_ROWS = "input.rows"
-WIDENED, ROW = 3, 200  # instructions an element, a row of a channel: fits what mcunet-5fps shows within a third
+TURNS = (8, 4, 2)  # rows of a depthwise stage in a turn, at best; otherwise one
+WIDENED, ROW = 3, 200  # instructions an element, a channel's turn: fits what mcunet-5fps shows within a third
 
 
 def stream_where_needed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
     """Stream the fewest chains, the dearest left out first, with which `arena` is at most `limit`, or where that cannot
     be as small as with all of them."""
     chains = find_chains(program)
-    return stream(program, _fewest(program, chains, arena, max(limit, arena(stream(program, chains)))))
+    goal = max(limit, arena(stream(program, chains)))
+    return stream(program, _longest_turns(program, _fewest(program, chains, arena, goal), arena, goal))
 
 
 def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[int, int]]:
@@ -53,7 +55,7 @@ def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[in
     while True:
         size = arena(stream(program, chains))
         chains = _fewest(program, chains, arena, size)
-        points.append((size, sum(map(_cost, chains))))
+        points.append((size, sum(map(_cost, _longest_turns(program, chains, arena, size)))))
         if not chains:
             return points
         without = [[c for c in chains if c is not chain] for chain in chains]
@@ -70,6 +72,22 @@ def _fewest(
         if arena(stream(program, fewer, pushed=pushed)) <= goal:
             kept = fewer
     return kept
+
+
+def _longest_turns(
+    program: Program, chains: Sequence[Chain], arena: Callable[[Program], int], goal: int, *, pushed: bool = False
+) -> list[Chain]:
+    """`chains` with as many rows in a turn as `arena` <= `goal` allows, the dearest first."""
+    found = list(chains)
+    for chain in sorted(chains, key=_cost, reverse=True):
+        at = found.index(chain)
+        for rows in TURNS:
+            longer = chain.with_turns(rows)
+            tried = [*found[:at], longer, *found[at + 1 :]]
+            if _cost(longer) < _cost(chain) and arena(stream(program, tried, pushed=pushed)) <= goal:
+                found = tried
+                break
+    return found
 
 
 def stream_pushed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
@@ -89,8 +107,9 @@ def stream_pushed(program: Program, arena: Callable[[Program], int], limit: int 
     plans = [[first, *chains[merged:]] for merged, first in enumerate(firsts, 1)]
     sizes = [arena(stream(program, plan, pushed=True)) for plan in plans]
     least = min(sizes)
-    best = plans[sizes.index(least)]
-    return stream(program, _fewest(program, best, arena, max(limit, least), pushed=True), pushed=True)
+    goal = max(limit, least)
+    kept = _fewest(program, plans[sizes.index(least)], arena, goal, pushed=True)
+    return stream(program, _longest_turns(program, kept, arena, goal, pushed=True), pushed=True)
 
 
 def _first_chains(program: Program, chains: Sequence[Chain]) -> list[Chain]:
@@ -106,13 +125,14 @@ def _first_chains(program: Program, chains: Sequence[Chain]) -> list[Chain]:
 
 
 def _cost(chain: Chain) -> int:
-    """Instructions that streaming adds, estimated: elements that depthwise stages widen once more, and their rows."""
+    """Instructions that streaming adds, estimated: elements that depthwise stages widen once more, and their turns."""
     again = rows = 0
     for stage in chain.stages:
         if stage.call.kernel == DEPTHWISE:
             g = geometry(stage.call)
-            again += (stage.window.span - stage.window.stride) * g["in_w"] * g["in_c"] * stage.window.out_height
-            rows += g["in_c"] * stage.window.out_height
+            turns = -(-stage.window.out_height // stage.turn)
+            again += (stage.window.span - stage.window.stride) * g["in_w"] * g["in_c"] * turns
+            rows += g["in_c"] * turns
     return WIDENED * again + ROW * rows
 
 
@@ -186,9 +206,10 @@ class _Builder:
         layers = dict.fromkeys(s.call.layer for s in chain.stages)
         self.layer = "+".join(layers)
         self.buffers: dict[str, Buffer] = {}
-        self.rings = {s.x: self._ring(s, f"{s.x}.ring") for s in chain.stages[1:]}
+        rows_of = dict(zip((s.x for s in chain.stages), ring_rows(chain.stages), strict=True))
+        self.rings = {s.x: self._ring(s.x, f"{s.x}.ring", rows_of[s.x]) for s in chain.stages[1:]}
         if pushed:
-            self.rings[chain.x] = self._ring(chain.stages[0], chain.x)
+            self.rings[chain.x] = self._ring(chain.x, chain.x, rows_of[chain.x])
         self.scratch = self._scratch()
         self.made = self._add(Buffer(f"{self.layer}.made", "int32", (len(chain.stages),), Kind.SCRATCH, self.layer))
 
@@ -213,11 +234,11 @@ class _Builder:
         self.buffers[buffer.name] = buffer
         return buffer
 
-    def _ring(self, reader: Stage, name: str) -> Buffer:
-        """The rows of `reader`'s input that it reads at once."""
-        tensor = self.program.buffers[reader.x]
+    def _ring(self, source: str, name: str, rows: int) -> Buffer:
+        """`rows` rows of a tensor."""
+        tensor = self.program.buffers[source]
         _, channels, _, width = tensor.shape
-        shape = (1, channels, reader.ring_rows, width)
+        shape = (1, channels, rows, width)
         return self._add(replace(tensor, name=name, shape=shape, rows_first=True))
 
     def _scratch(self) -> Buffer:
@@ -227,7 +248,7 @@ class _Builder:
 
     def _scratch_bytes(self, stage: Stage) -> int:
         if stage.call.kernel == DEPTHWISE:
-            return 2 * depthwise_row_scratch(geometry(stage.call))
+            return 2 * depthwise_turn_scratch(geometry(stage.call), stage.turn)
         return sum(self.program.buffers[n].nbytes for n in stage.call.writes if n != stage.y)
 
     def _stage(self, stage: Stage) -> Struct:
@@ -243,7 +264,7 @@ class _Builder:
             weights = next(a for a in args if isinstance(a, Struct) and a.type == "mg_weights_t")
             fields.append(("weights", weights))
         fields += [("x", self._place(stage.x)), ("scratch", Place(self.scratch.name)), ("y", self._place(stage.y))]
-        return Struct("mg_row_stage_t", (("run", Function(RUN[stage.call.kernel])), *fields))
+        return Struct("mg_row_stage_t", (("run", Function(RUN[stage.call.kernel])), ("turn", stage.turn), *fields))
 
     def _geometry(self, stage: Stage) -> Struct:
         if stage.other is None:
@@ -262,11 +283,11 @@ class _Builder:
         return Place(self.rings[tensor].name if tensor in self.rings else tensor)
 
 
-def depthwise_row_scratch(g: dict[str, Any]) -> int:
-    """int16 elements that one row of a depthwise convolution needs; fewer than a whole layer."""
+def depthwise_turn_scratch(g: dict[str, Any], rows: int) -> int:
+    """int16 elements that `rows` rows of a depthwise convolution need; fewer than a whole layer."""
     kernel, out = (g["out_c"], 1, g["k_h"], g["k_w"]), (1, g["out_c"], g["out_h"], g["out_w"])
     steps = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
-    return depthwise_scratch(kernel, out, steps, 1)
+    return depthwise_scratch(kernel, out, steps, rows)
 
 
 def _swapped(add: Struct, stage: Stage) -> Struct:
