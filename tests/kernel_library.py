@@ -116,7 +116,7 @@ class LossWatch(ctypes.Structure):
     _fields_ = (
         ("seen", ctypes.c_uint32),
         ("diverged", ctypes.c_uint32),
-        *[(name, ctypes.c_float) for name in ("mean", "chance", "last", "before", "saved")],
+        *[(name, ctypes.c_float) for name in ("mean", "chance", "start", "last", "before", "saved")],
     )
 
 
@@ -138,6 +138,7 @@ RESULTS = {
     "mg_loss_watch": ctypes.c_bool,
     "mg_loss_improved": ctypes.c_bool,
     "mg_mean_square_f32": ctypes.c_float,
+    "mg_any_label_loss_f32": ctypes.c_float,
 }
 
 

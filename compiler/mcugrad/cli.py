@@ -220,14 +220,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 class _Stop:
-    """Handler of SIGINT and SIGTERM: unwinds as Ctrl-C does, so that files and children are cleaned up."""
+    """Handler of SIGINT and SIGTERM: unwinds as Ctrl-C does, so that files and children are cleaned up.
+
+    Until `last_word`, stderr is closed to libraries that complain about being interrupted.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self._stderr = -1
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
+        if not self.signal:
+            self.signal, self._stderr = number, os.dup(2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         raise KeyboardInterrupt
+
+    def last_word(self) -> None:
+        sys.stderr.flush()
+        os.dup2(self._stderr, 2)
+        print("mcugrad: interrupted; nothing was written half-way", file=sys.stderr)
 
 
 def _run(arguments: list[str], stop: _Stop) -> int:
@@ -249,7 +260,7 @@ def _run(arguments: list[str], stop: _Stop) -> int:
             raise
         code = 0
     if stop.signal:
-        print("mcugrad: interrupted; nothing was written half-way", file=sys.stderr)
+        stop.last_word()
         return 128 + stop.signal
     return code
 

@@ -384,12 +384,16 @@ typedef struct {
     uint32_t diverged;  /* 0, or what `seen` was then */
     float mean;         /* of the block that is not full */
     float chance;       /* running mean of the loss of outputs that know nothing */
+    float start;        /* `any_target` of the first step; comes down to 1.25 of each block */
     float last, before; /* the last full block, the one before it */
     float saved;        /* below 0.75 of it a checkpoint is due */
 } mg_loss_watch_t;
 /* Takes in the loss of a step, which may not be finite. `chance`: that of outputs that know nothing, log(classes) or the mean
- * square of the targets. False: the training has diverged. */
-bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance);
+ * square of the targets. `any_target`: that of this step's outputs if the target had nothing to do with them. False: the
+ * training has diverged. */
+bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance, float any_target);
+/* `loss` = log(sum_i exp(x[i])) - x[label], averaged over all n labels: loss + x[label] - (sum_i x[i]) * (1/n). */
+float mg_any_label_loss_f32(const float *x, int32_t n, int32_t label, float loss);
 /* Whether the block that has just ended is markedly below the one of which this was true last. */
 bool mg_loss_improved(mg_loss_watch_t *w);
 /* (sum_i x[i]^2) * (1/n) */

@@ -8,17 +8,22 @@ static float smaller(float a, float b) { return b < a ? b : a; }
 static void end_block(mg_loss_watch_t *w) {
     const bool first = w->seen == BLOCK;
     const float least = smaller(smaller(w->before, w->last), w->mean), high = w->last < w->before ? w->before : w->last;
-    const bool stays = w->mean > 0.85f * high || least > 8.0f * w->chance;
-    if (w->seen >= 3 * BLOCK && least > 1.25f * w->chance && stays) {
+    const float level = w->start > w->chance ? w->start : w->chance;
+    const bool stays = w->mean > 0.85f * high || least > 8.0f * level;
+    if (w->seen >= 3 * BLOCK && least > 1.25f * level && stays) {
         w->diverged = w->seen;
     }
+    w->start = smaller(w->start, 1.25f * w->mean);
     w->before = w->last;
     w->last = w->mean;
     w->saved = first ? w->chance : smaller(w->saved * 1.0625f, w->chance);
 }
 
-bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance) {
+bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance, float any_target) {
     const uint32_t within = w->seen % BLOCK;
+    if (w->seen == 0) {
+        w->start = any_target < 1e30f ? any_target : 0.0f; /* also what is not a number */
+    }
     w->seen++;
     w->chance = w->chance + (chance - w->chance) / (float)(w->seen < WINDOW ? w->seen : WINDOW);
     const float value = loss < 1e30f ? loss : 1e30f; /* and what is not a number */
@@ -35,6 +40,14 @@ bool mg_loss_improved(mg_loss_watch_t *w) {
     }
     w->saved = w->last;
     return true;
+}
+
+float mg_any_label_loss_f32(const float *x, int32_t n, int32_t label, float loss) {
+    float sum = 0.0f;
+    for (int32_t i = 0; i < n; i++) {
+        sum = sum + x[i];
+    }
+    return loss + (x[label] - sum * (1.0f / (float)n));
 }
 
 float mg_mean_square_f32(const float *x, int32_t n) {

@@ -138,3 +138,6 @@ def test_the_command_says_so(terminal: Terminal) -> None:
     saved = np.load(terminal.folder / "out" / "trained-1.npz")
     assert saved["step"] == 0
     assert "diverged" not in terminal.succeeds("run", "out", "--train", data, "--epochs", "9", "--lr", "0.01")
+    slow = terminal.succeeds("run", "out", "--train", data, "--epochs", "9", "--lr", "0.0001")
+    assert "diverged" not in slow, "worse than guessing from the start, as fresh random weights can be"
+    assert "no better than guessing (1.0986)" in slow

@@ -241,7 +241,7 @@ def test_a_stopped_run_ends_its_child(terminal: Terminal, data: Path, board: str
     terminal.succeeds("run", out, "--test", data, "--on", board)
     elf = next(out.glob(f"build/{board}*/firmware.elf"))
     before = tree(out)
-    words = ["run", "out", "--on", board, "--train", "data.npz", "--epochs", "1000000", "--lr", "0.02"]
+    words = ["run", "out", "--on", board, "--train", "data.npz", "--epochs", "1000000"]
     for after in (0.0, 0.4):
         code = _stopped(terminal.folder, words, after, signal.SIGINT, lambda: bool(_children(str(elf))))
         assert code == 130

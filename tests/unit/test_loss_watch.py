@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from kernel_cases import F32, FEW, SEEDS
 from kernel_library import Kernels
 from kernel_library import LossWatch as Struct
-from mcugrad.simulate.loss_watch import LossWatch, chance_of
+from mcugrad.simulate.loss_watch import LossWatch, any_target_loss, chance_of
 
 CHANCE = F32(np.log(10))
 Losses = npt.NDArray[np.float32]
 
 
-def _stopped(losses: Iterable[float], chance: np.float32 = CHANCE) -> int:
+def _stopped(losses: Iterable[float], chance: np.float32 = CHANCE, start: float = 0) -> int:
     """The step at which the training was stopped; 0: it was not."""
     watch = LossWatch()
-    return next((watch.diverged for loss in losses if not watch.observe(F32(loss), chance)), 0)
+    return next((watch.diverged for loss in losses if not watch.observe(F32(loss), chance, F32(start))), 0)
 
 
 def _noisy(means: npt.ArrayLike, seed: int = 0) -> Losses:
@@ -42,8 +42,9 @@ def test_the_kernel_and_the_reference_agree_in_every_bit(
     c, python = Struct(), LossWatch()
     for loss in losses:
         chance = F32(rng.exponential()) if targets else CHANCE
-        assert kernels("loss_watch", c, loss, chance) == python.observe(loss, chance)
-        for name in ("seen", "diverged", "mean", "chance", "last", "before", "saved"):
+        start = F32(rng.choice([0, 1, 30, np.inf, np.nan]))
+        assert kernels("loss_watch", c, loss, chance, start) == python.observe(loss, chance, start)
+        for name in ("seen", "diverged", "mean", "chance", "start", "last", "before", "saved"):
             assert F32(getattr(c, name)).tobytes() == F32(getattr(python, name)).tobytes(), name
         if python.diverged:
             break
@@ -59,6 +60,19 @@ def test_targets_know_nothing_at_their_mean_square(kernels: Kernels, n: int, see
     assert chance_of(np.array([0], np.int32), 10) == CHANCE
 
 
+@given(st.integers(1, 50), st.sampled_from([0.01, 1, 30]), SEEDS)
+@FEW
+def test_the_loss_of_any_label_is_the_mean_over_all_labels(kernels: Kernels, n: int, spread: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, label = rng.normal(0, spread, n).astype(F32), int(rng.integers(n))
+    exact = np.logaddexp.reduce(x.astype(np.float64)) - x.astype(np.float64)
+    loss = F32(exact[label])
+    value = any_target_loss(x.reshape(1, n), np.array([label], np.int32), loss)
+    assert F32(kernels("any_label_loss_f32", x, n, label, loss)).tobytes() == value.tobytes()
+    assert np.isclose(value, exact.mean(), rtol=1e-4, atol=1e-5 * spread)
+    assert any_target_loss(x, x, F32(0.5)) == F32(0.5)
+
+
 def test_a_healthy_training_goes_on() -> None:
     falls = np.exp(-np.arange(4000) / 800)
     for seed in range(5):
@@ -67,6 +81,19 @@ def test_a_healthy_training_goes_on() -> None:
         wrong = (0.3 + 8 * falls) * np.random.default_rng(seed).uniform(0.2, 1.8, 4000)
         assert not _stopped(wrong), "every label wrong at first, at a low rate"
         assert not _stopped(_noisy(0.3 + 20 * np.exp(-np.arange(4000) / 200), seed)), "one that recovers"
+
+
+def test_a_network_that_begins_worse_than_guessing_may_take_its_time() -> None:
+    """Fresh random weights can give large logits: surely wrong at first, and slowly better at a low rate."""
+    for seed in range(5):
+        for level in (2, 5, 20):
+            slow = level * CHANCE * np.exp(-np.arange(4000) / 20_000)
+            assert not _stopped(_noisy(slow, seed), start=level * CHANCE)
+            assert _stopped(_noisy(slow, seed)), "that is what `start` is for"
+            grown = _noisy(np.full(4000, 1.6 * level * CHANCE), seed)
+            assert _stopped(grown, start=level * CHANCE) == 384
+            learned = _noisy(np.full(1000, 0.5 * CHANCE), seed)
+            assert 1000 < _stopped([*learned, *grown], start=level * CHANCE) <= 2000, "it has been better than that"
 
 
 def test_another_task_in_mid_run_goes_on() -> None:
@@ -100,7 +127,7 @@ def test_the_level_of_targets_counts() -> None:
 def test_a_checkpoint_is_due_where_a_block_is_markedly_lower(kernels: Kernels) -> None:
     watch, due = Struct(), []
     for step, loss in enumerate(_noisy(2.3 * np.exp(-np.arange(3000) / 600)), 1):
-        kernels("loss_watch", watch, loss, CHANCE)
+        kernels("loss_watch", watch, loss, CHANCE, F32(0))
         if kernels("loss_improved", watch):
             due.append((step, watch.last))
             assert not kernels("loss_improved", watch), "once"
@@ -114,6 +141,6 @@ def test_none_is_due_at_chance_or_after_a_divergence(kernels: Kernels) -> None:
     for level in (0.8 * CHANCE, F32(30)):
         watch = Struct()
         for _ in range(2000):
-            kernels("loss_watch", watch, level, CHANCE)
+            kernels("loss_watch", watch, level, CHANCE, F32(0))
             assert not kernels("loss_improved", watch)
         assert (watch.diverged != 0) == (level == 30)

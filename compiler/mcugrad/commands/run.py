@@ -183,6 +183,9 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
         )
         if result.not_finite:
             lines.append(f"{result.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
+        guessing = float(np.log(session.output_len))
+        if not result.diverged_step and _labels(session) and len(result.losses) and result.losses[-1] >= guessing:
+            lines.append(f"the loss is no better than guessing ({guessing:.4f}): train longer, or with another --lr")
         if session.train is not None and result.diverged_step:
             planned = session.epochs * len(session.train)
             step = (
@@ -192,6 +195,10 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
                 f"diverged at step {result.diverged_step} of {planned}: the weights are those {step}; lower --lr"
             )
     return lines
+
+
+def _labels(session: Session) -> bool:
+    return session.train is not None and session.train.target_len == 0
 
 
 def _prefix_lines(manifest: dict[str, Any], board: Board, session: Session, result: SessionResult) -> list[str]:

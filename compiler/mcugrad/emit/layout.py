@@ -18,6 +18,7 @@ WATCH = (  # mg_loss_watch_t, which comes next
     ("uint32_t", "watch.diverged"),
     ("float", "watch.mean"),
     ("float", "watch.chance"),
+    ("float", "watch.start"),
     ("float", "watch.last"),
     ("float", "watch.before"),
     ("float", "watch.saved"),

@@ -100,6 +100,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
     output = program.buffers[program.output]
     target = program.buffers[program.label] if program.label is not None else None
     values = target.elements if target is not None and target.dtype == "float32" else 0
+    logits = printer.pointer(Ref(program.output))
     state = [
         {
             "identifier": printer.identifier_of(f.buffer.name),
@@ -125,11 +126,12 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "input_zero": grid.zero_point,
         "input_min": number(float(-128 - grid.zero_point)),
         "input_max": number(float(127 - grid.zero_point)),
-        "output": printer.pointer(Ref(program.output)),
+        "output": logits,
         "output_len": output.elements,
         "target_len": values,
         "target_parameter": "const float *target" if values else "int32_t label",
         "chance": f"mg_mean_square_f32(target, {values})" if values else number(float(np.log(output.elements))),
+        "any_target": "*loss" if values else f"mg_any_label_loss_f32({logits}, {output.elements}, label, *loss)",
         "tail": model.tail,
         "tail_call": _tail_call(model, output),
         "factory": _factory(program, printer),

@@ -19,13 +19,17 @@ class LossWatch:
     diverged: int = 0
     mean: np.float32 = ZERO
     chance: np.float32 = ZERO
+    start: np.float32 = ZERO
     last: np.float32 = ZERO
     before: np.float32 = ZERO
     saved: np.float32 = ZERO
 
-    def observe(self, loss: np.float32, chance: np.float32) -> bool:
-        """A step's loss, and that of outputs that know nothing; False when the training has diverged."""
+    def observe(self, loss: np.float32, chance: np.float32, any_target: np.float32) -> bool:
+        """A step's loss, that of outputs that know nothing, that of its outputs if the target had nothing to do with
+        them; False when the training has diverged."""
         within = self.seen % BLOCK
+        if self.seen == 0:
+            self.start = any_target if any_target < WORST else ZERO
         self.seen += 1
         self.chance = self.chance + (chance - self.chance) / np.float32(min(self.seen, WINDOW))
         value = loss if loss < WORST else WORST
@@ -38,9 +42,12 @@ class LossWatch:
         first = self.seen == BLOCK
         low, high = (self.last, self.before) if self.last < self.before else (self.before, self.last)
         least = self.mean if self.mean < low else low
-        stays = self.mean > FALLS * high or least > RUINED * self.chance
-        if self.seen >= 3 * BLOCK and least > WORSE * self.chance and stays:
+        level = self.start if self.start > self.chance else self.chance
+        stays = self.mean > FALLS * high or least > RUINED * level
+        if self.seen >= 3 * BLOCK and least > WORSE * level and stays:
             self.diverged = self.seen
+        learned = WORSE * self.mean
+        self.start = learned if learned < self.start else self.start
         self.before, self.last = self.last, self.mean
         grown = self.saved * GROWTH
         self.saved = self.chance if first or self.chance < grown else grown
@@ -54,3 +61,13 @@ def chance_of(target: np.ndarray, classes: int) -> np.float32:
     squares = np.add.accumulate(target.reshape(-1) * target.reshape(-1), dtype=np.float32)
     chance = squares[-1] * (np.float32(1) / np.float32(len(squares)))
     return chance
+
+
+def any_target_loss(logits: np.ndarray, target: np.ndarray, loss: np.float32) -> np.float32:
+    """What mg_loss_watch is given: mg_any_label_loss_f32 for a label, the loss itself for float32 targets."""
+    if target.dtype == np.float32:
+        return loss
+    x = logits.reshape(-1)
+    mean = np.add.accumulate(x, dtype=np.float32)[-1] * (np.float32(1) / np.float32(len(x)))
+    value: np.float32 = loss + (x[int(target.reshape(-1)[0])] - mean)
+    return value

@@ -12,7 +12,7 @@ from tvm import relax
 from mcugrad.graph import Model
 from mcugrad.ops.operator import dtype, shape
 from mcugrad.passes.quantize_errors import TrainingStep
-from mcugrad.simulate.loss_watch import LossWatch, chance_of
+from mcugrad.simulate.loss_watch import LossWatch, any_target_loss, chance_of
 
 
 @dataclass
@@ -46,9 +46,11 @@ class ReferenceTrainer:
         scalars = np.array([lr], np.float32), np.array([seed], np.uint32), np.array([index], np.uint32)
         state = (*self.parameters.values(), *self.ratios.values(), *self.rests.values())
         arrays = [x, target, *state, *scalars]
-        loss, _, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
+        loss, logits, *after = self._machine["step"](*(tvm.runtime.tensor(np.ascontiguousarray(a)) for a in arrays))
         value = np.float32(loss.numpy())
-        if not self.watch.observe(value, chance_of(target, self.model.output_shape[-1])) or not np.isfinite(value):
+        chance = chance_of(target, self.model.output_shape[-1])
+        any_target = any_target_loss(logits.numpy(), target, value)
+        if not self.watch.observe(value, chance, any_target) or not np.isfinite(value):
             return float(loss.numpy())
         names = (*self.step.trained, *self.step.ratios, *self.step.rests)
         for name, tensor in zip(names, after, strict=True):
