@@ -102,6 +102,7 @@ def compile_file(
         "accumulate": compiled.selection.accumulate if trains else None,
         "loss": options.loss if trains else None,
         "classes": options.classes,
+        "model_hash": project.model_hash.hex() or None,
     }
     text = manifest(compiled.model, compiled.selection, compiled.program, project.layout, budget, project.files, facts)
     html = _html(text, compiled, board) if report is not None else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mcugrad.resources import runtime_dir
 
-_DEFINITION = re.compile(r"^(?:const )?(?:void|bool|float|u?int32_t|int64_t)\s+\*?(mg_\w+)\(", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?:const )?(?:void|bool|float|u?int32_t|int64_t|mg_\w+_t)\s+\*?(mg_\w+)\(", re.MULTILINE)
 _MACRO_DEFINITION = re.compile(r"^#define\s+\w+\s+(mg_\w+)\s*$", re.MULTILINE)  # a template instance names its kernel
 _USE = re.compile(r"\b(mg_\w+)\(")
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
@@ -30,7 +30,8 @@ def kernel_files(kernels: Iterable[str]) -> list[Path]:
             continue
         found.add(path)
         text = path.read_text(encoding="utf-8")
-        waiting += [p for folder in (source, source / ASSEMBLY) for p in _named(folder, _INCLUDE.findall(text))]
+        places = (source, source / ASSEMBLY, runtime_dir() / "include")
+        waiting += [p for folder in places for p in _named(folder, _INCLUDE.findall(text))]
         waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
         if path.suffix != ".h":  # a header declares, and calls nothing
             waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]

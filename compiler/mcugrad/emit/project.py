@@ -12,6 +12,7 @@ import numpy as np
 
 from mcugrad import __version__
 from mcugrad.emit.c_source import Printer, number, table, wrap
+from mcugrad.emit.identity import model_hash
 from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.graph import Model
@@ -25,11 +26,13 @@ TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
 @dataclass(frozen=True)
 class Project:
     """Everything emission decides: text of the files without the manifest, the layout that the manifest reports, and
-    the bytes of flash that constants and descriptors take."""
+    the bytes of flash that constants and descriptors take. `model_hash`: whose a saved state is; empty where nothing
+    trains."""
 
     files: dict[str, str]
     layout: Layout
     constant_bytes: int
+    model_hash: bytes
 
 
 def emit_project(model: Model, program: Program, *, source: str, summary: str) -> Project:
@@ -38,9 +41,17 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     forward, backward = printer.calls("forward"), printer.calls("backward")
     runtime = kernel_files(_kernels(model, program))
     constants = list(_constants(program, printer))
-    sources = sorted(
-        [f"{model.name}.c", f"{model.name}_weights.c", *(p.name for p in runtime if p.suffix in (".c", ".S"))]
-    )
+    identity = model_hash(model, program, layout) if program.loss is not None else b""
+    names = {
+        f"{model.name}.h": "model.h.j2",
+        f"{model.name}.c": "model.c.j2",
+        f"{model.name}_weights.c": "weights.c.j2",
+        "CMakeLists.txt": "CMakeLists.txt.j2",
+        "Makefile": "Makefile.j2",
+    }
+    if identity:
+        names[f"{model.name}_flash.c"] = "flash.c.j2"
+    sources = sorted(name for name in (*names, *(p.name for p in runtime)) if name.endswith((".c", ".S")))
     context = {
         "name": model.name,
         "upper": model.name.upper(),
@@ -52,21 +63,15 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
         "backward": backward,
         "descriptors": printer.descriptor_lines(),
         "constants": constants,
+        "identity": _identity(model, identity),
         **_interface(model, program, printer, layout),
     }
     environment = _environment()
-    names = {
-        f"{model.name}.h": "model.h.j2",
-        f"{model.name}.c": "model.c.j2",
-        f"{model.name}_weights.c": "weights.c.j2",
-        "CMakeLists.txt": "CMakeLists.txt.j2",
-        "Makefile": "Makefile.j2",
-    }
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
     files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
     descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
-    return Project(files, layout, constant_bytes(used, descriptors))
+    return Project(files, layout, constant_bytes(used, descriptors), identity)
 
 
 def _environment() -> jinja2.Environment:
@@ -88,10 +93,15 @@ def _kernels(model: Model, program: Program) -> set[str]:
     if model.tail:
         kernels.add(TAILS[model.tail])
     if program.loss is not None:
-        kernels |= {"mg_learning_rate", "mg_loss_watch"}
+        kernels |= {"mg_learning_rate", "mg_loss_watch", "mg_flash_load"}
     if program.ratios:
         kernels |= {"mg_scale_predict", "mg_scale_observe"}
     return kernels
+
+
+def _identity(model: Model, digest: bytes) -> dict[str, str]:
+    """mg_model_id_t; its name has 24 bytes and ends with a zero."""
+    return {"hex": digest.hex(), "bytes": ", ".join(f"{b:#04x}" for b in digest), "name": model.name[:23]}
 
 
 def _interface(model: Model, program: Program, printer: Printer, layout: Layout) -> dict[str, Any]:
