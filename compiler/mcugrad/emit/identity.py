@@ -1,7 +1,7 @@
 """Whose a saved state is: a digest of everything that gives its bytes their meaning, and of nothing else.
 
-Equal for every compilation of the same network, factory weights, scales and scheme: paths, names of files, the planner's
-choices and the board have no part in it.
+Equal for every compilation of the same network, factory weights, scales and scheme by one version of the compiler:
+paths, names of files, the planner's choices and the board have no part in it.
 """
 
 from __future__ import annotations
