@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from mcugrad.emit.layout import Layout
+from mcugrad.emit.layout import BOOKKEEPING, WATCH, Layout
 from mcugrad.graph import Model
 from mcugrad.program import Buffer, Field, Kind, Program, Struct
 
@@ -37,6 +37,7 @@ def _facts(model: Model, program: Program, layout: Layout) -> dict[str, object]:
         "tail": model.tail,
         "parameters": {p.name: [p.role.value, str(p.value.dtype), list(p.value.shape)] for p in model.parameters},
         "order": {p.name: [[axis, list(order)] for axis, order in sorted(p.order.items())] for p in model.parameters},
+        "fields": [*BOOKKEEPING, *WATCH],
         "state": [[f.buffer.name, f.buffer.dtype, list(f.buffer.shape), f.offset] for f in layout.fields],
         "state_bytes": layout.state_bytes,
         "target": _target(program),
