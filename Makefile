@@ -7,7 +7,7 @@ help:
 	@echo 'make demo    a watch learns its wearer, on an emulated 256 KB microcontroller   (DEMO_ARGS=...)'
 	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
 	@echo 'make conformance   random networks beyond those of make test, resumed when stopped    (N=2000)'
-	@echo 'make bench   measure instructions, SRAM and flash, write build/bench/        '
+	@echo 'make bench   instructions, SRAM and flash of networks and kernels, to build/bench/'
 	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
 	@echo 'make clean   remove .venv, build and every cache'
 
@@ -26,7 +26,8 @@ conformance:
 	@.ci/setup test
 	@.ci/with-venv python -m tests.conformance.many $(N)
 
-bench: setup
+bench:
+	@.ci/setup bench
 	@.ci/with-venv python -m tests.bench.run
 
 lint: setup

@@ -1,8 +1,10 @@
-"""`make bench`: what the watch model costs on each emulated board, and how fast the command line answers.
+"""`make bench`: what published networks and the watch cost on each emulated board, and what single kernels do.
 
-Writes build/bench/<board>-<scheme>.json (as `mcugrad bench --json`) and build/bench/startup.json; prints both.
-Instructions and bytes are the same in every run; the start-up time belongs to this machine.
+Writes build/bench/BENCH.md, bench.json and roofline.svg. Instructions and bytes are the same in every run; how long the
+command line takes to answer belongs to this machine.
 """
+
+from __future__ import annotations
 
 import json
 import statistics
@@ -14,18 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 
-from mcugrad.report.numbers import bytes_text
+import mcugrad
+from mcugrad.commands.bench import measure
+from mcugrad.simulate.board import load_board
+from mcugrad.simulate.build import read_manifest
 
-ROOT = Path(__file__).resolve().parents[2]
-SUBJECT = 2  # the wearer whom the benchmarked model has not seen
-SCHEMES = ("none", "head", "all")
-BOARDS = ("mps2-an386", "mps2-an500")
-
-
-def _mcugrad(*arguments: str | Path) -> None:
-    subprocess.run([sys.executable, "-m", "mcugrad", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+from .kernels.measure import measure_all
+from .networks import BOARDS, PUBLISHED, PUSHED, ROOT, WATCH
+from .report import LAYERS_OF, markdown
+from .roofline import draw, traffic
 
 
 def startup_seconds(runs: int = 9) -> float:
@@ -39,45 +40,42 @@ def startup_seconds(runs: int = 9) -> float:
     return statistics.median(once() for _ in range(runs))
 
 
-def measure(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Compile and bench the watch with every scheme on every board: (scheme, the bench's JSON)."""
-    from models.watch.data import calibration_npz
+def first_line(*command: str) -> str:
+    """What a tool says of its version."""
+    return subprocess.run([*command, "--version"], check=True, capture_output=True, text=True).stdout.splitlines()[0]
 
-    calibration = calibration_npz(SUBJECT, out / "calibration.npz")
-    model = ROOT / "models" / "watch" / f"watch-unseen-{SUBJECT}.onnx"
-    for board in BOARDS:
-        for scheme in SCHEMES:
-            folder, figures = out / f"{board}-{scheme}", out / f"{board}-{scheme}.json"
-            _mcugrad("compile", model, "-o", folder, "--board", board, "--data", calibration, "--train", scheme)
-            _mcugrad("bench", folder, "--on", board, "--json", figures)
-            yield scheme, json.loads(figures.read_text(encoding="utf-8"))
+
+def measured(out: Path, console: Console) -> Iterator[dict[str, Any]]:
+    """`mcugrad bench --json` of every network on every board; draws the layers of one."""
+    for network in (*PUBLISHED, *PUSHED, WATCH):
+        folder = out / network.name.replace(", ", "-")
+        console.print(f"compiling and measuring {network.name}", style="dim")
+        network.compile(folder)
+        for board in BOARDS:
+            figures = {"network": network.name, **measure(folder, load_board(board))}
+            if (network.name, board) == LAYERS_OF:
+                draw(figures["layers"], traffic(read_manifest(folder)), ", ".join(LAYERS_OF), out / "roofline.svg")
+            yield figures
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Measure everything, write it and print it."""
     console = Console()
     out = ROOT / "build" / "bench"
     out.mkdir(parents=True, exist_ok=True)
-    seconds = startup_seconds()
-    (out / "startup.json").write_text(json.dumps({"help_seconds": round(seconds, 3)}) + "\n", encoding="utf-8")
-    console.print(f"mcugrad -h: {1000 * seconds:.0f} ms (median of 9)")
-    table = Table(title="the watch model, executed instructions and bytes", title_justify="left")
-    for heading in ("board", "trains"):
-        table.add_column(heading)
-    for heading in ("inference", "training step", "per MAC", "SRAM", "flash"):
-        table.add_column(heading, justify="right")
-    for scheme, figures in measure(out):
-        step, macs = figures["step_instructions"], sum(figures["macs"].values())
-        table.add_row(
-            figures["board"],
-            scheme,
-            f"{figures['forward_instructions']:,}",
-            f"{step:,}" if step else "",
-            f"{(step or figures['forward_instructions']) / macs:.2f}",
-            bytes_text(figures["sram"]["total"]),
-            bytes_text(figures["flash"]["total"]),
-        )
-    console.print(table)
+    bench = {
+        "version": mcugrad.__version__,
+        "compiler": first_line("arm-none-eabi-gcc"),
+        "qemu": first_line("qemu-system-arm"),
+        "help_milliseconds": round(1000 * startup_seconds()),
+        "networks": list(measured(out, console)),
+        "kernels": measure_all(),
+    }
+    (out / "bench.json").write_text(json.dumps(bench, indent=1) + "\n", encoding="utf-8")
+    text = markdown(bench)
+    (out / "BENCH.md").write_text(text, encoding="utf-8")
+    console.print(Markdown(text))
+    console.print(f"written to {out.relative_to(ROOT)}: BENCH.md, bench.json, roofline.svg")
 
 
 if __name__ == "__main__":

@@ -49,10 +49,17 @@ def measure(folder: Path, board: Board) -> dict[str, Any]:
     from mcugrad.simulate.build import build, read_manifest
 
     manifest = read_manifest(folder)
-    firmware = build(folder, board)
-    result = _run(firmware, manifest)
     profiled = _run(build(folder, board, defines=("MCUGRAD_PROFILE",)), manifest)
-    sizes = firmware.sizes
+    return {**totals(folder, board), "layers": _layers(profiled, manifest, board)}
+
+
+def totals(folder: Path, board: Board) -> dict[str, Any]:
+    """The same without `layers`, from one firmware instead of two."""
+    from mcugrad.simulate.build import build, read_manifest
+
+    manifest = read_manifest(folder)
+    firmware = build(folder, board)
+    result, sizes = _run(firmware, manifest), firmware.sizes
     sram = {"arena": manifest["arena_bytes"], "static": sizes.static, "stack": result.stack_high_water}
     flash = {"code": sizes.code, "const": sizes.const, "data": sizes.data, "total": sizes.flash}
     return {
@@ -63,7 +70,6 @@ def measure(folder: Path, board: Board) -> dict[str, Any]:
         "macs": manifest["macs"],
         "sram": {**sram, "total": sizes.static + result.stack_high_water},
         "flash": flash,
-        "layers": _layers(profiled, manifest, board),
     }
 
 
