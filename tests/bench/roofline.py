@@ -36,7 +36,10 @@ def draw(layers: Sequence[dict[str, Any]], moved: dict[str, int], title: str, pa
         axes.plot(roof, [min(MACS_AN_INSTRUCTION, BYTES_AN_INSTRUCTION * x) for x in roof], color="#1f2933", lw=1.2)
         axes.scatter([x for _, x, _ in points], [y for _, _, y in points], s=18, color="#4c86c6", zorder=3)
         for name, x, y in points:
-            axes.annotate(name, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=5.5, color="#7b8794")
+            first, *others = name.split("+")  # layers that are streamed together
+            label = f"{first} … {others[-1]}" if others else first
+            side = {"xytext": (3, 3), "ha": "left"} if x * x < low * high else {"xytext": (-3, 3), "ha": "right"}
+            axes.annotate(label, (x, y), textcoords="offset points", fontsize=5.5, color="#7b8794", **side)
         axes.set(xscale="log", yscale="log", xlabel="MACs a byte", ylabel="MACs an instruction", title=title)
         axes.grid(which="major", color="#e4e7eb", lw=0.6)
         figure.savefig(path, metadata={"Date": None})
