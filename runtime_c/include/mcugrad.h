@@ -84,6 +84,10 @@ typedef struct {
  * scratch: 4 * Kp int16, four output positions expanded once for all output channels. */
 void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                        const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+/* The same where out_c is even and a row has four positions or more; the weights of two channels are widened once for `panels`
+ * times four positions. scratch: (4 * panels + 2) * Kp int16. More panels cost fewer instructions. */
+void mg_conv2d_strips_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
+                         const mg_weights_t *w, int32_t panels, int16_t *restrict scratch, int8_t *restrict y);
 /* mg_conv2d_s8, groups == 1, of OIHW weights that are brought into pairs two channels at a time, once for `panels` times
  * four output positions. w->bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 1) * Kp int16. */
 void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w, int32_t panels,
@@ -118,7 +122,7 @@ void mg_add_s8(const mg_add_t *g, const int8_t *a, const int8_t *b, int32_t n, i
  * byte offsets in the arena. An Add has no weights: its operands are x and other, and `rows` says only how they and y lie. */
 typedef struct mg_row_stage {
     void (*run)(const struct mg_row_stage *stage, int32_t row, int32_t count, int8_t *arena);
-    int32_t turn;
+    int32_t turn, panels; /* panels: of mg_conv2d_strips_s8 */
     mg_conv2d_rows_t rows;
     mg_weights_t weights;
     mg_add_t add;
@@ -127,6 +131,7 @@ typedef struct mg_row_stage {
 } mg_row_stage_t;
 /* Output rows [row, row + count) of the stage. */
 void mg_row_stage_conv2d_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
+void mg_row_stage_strips_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 void mg_row_stage_depthwise_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 void mg_row_stage_add_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 /* n stages, each reading what the one before writes: the same bits as layer after layer. Between two of them only a ring of

@@ -1,5 +1,5 @@
 /* Dense convolution by panels: four output positions times the weights of all output channels. */
-#include "mg_panel.h"
+#include "panel_expand.inc"
 
 /* The channels from oc on at the first n positions of a panel, by way of a buffer. */
 MG_HOT void multiply_part(const mg_product_t *layer, int32_t oc, int32_t out_c, const int16_t *panel, int32_t n,
@@ -37,18 +37,9 @@ static void stretch(const mg_conv2d_rows_t *g, const mg_product_t *layer, int32_
     const int32_t n = mg_min_i32(4, length);
     for (int32_t i = 0; i < length; i += 4) {
         i = mg_min_i32(i, length - n);
-        if (flat != NULL && n == 4) {
-            mg_panel_pointwise_s8(flat + i, c->in_c, g->x.channel, c->x_zero, panel);
-        } else {
-            mg_panel_im2col_s8(g, row + i / c->out_w, i % c->out_w, n, x, panel);
-        }
+        expand(g, row, i, n, x, flat, panel);
         multiply(layer, c->out_c, panel, n, y + i);
     }
-}
-
-/* Whether rows [first, first + count) of `width` elements follow each other without a gap. */
-static bool contiguous(const mg_layout_t *layout, int32_t width, int32_t first, int32_t count) {
-    return layout->row == width && first % layout->rows + count <= layout->rows;
 }
 
 void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
@@ -56,11 +47,9 @@ void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, 
     const mg_conv2d_t *c = &g->conv;
     const int32_t taps = (c->in_c * c->k_h * c->k_w + 1) / 2;
     const mg_product_t layer = {*w, c->out_c / 2, taps, g->y.channel, c->y_zero, c->y_min, c->y_max};
-    const bool pointwise = mg_is_pointwise(c), whole = contiguous(&g->y, c->out_w, first, count) &&
-                                                       (!pointwise || contiguous(&g->x, c->in_w, first, count));
-    const int32_t step = whole ? count : 1;
+    const int32_t step = mg_rows_at_once(g, first, count);
     for (int32_t row = first; row < first + count; row += step) {
-        const int8_t *flat = pointwise ? x + mg_row_offset(&g->x, row) : NULL;
+        const int8_t *flat = mg_is_pointwise(c) ? x + mg_row_offset(&g->x, row) : NULL;
         stretch(g, &layer, row, step * c->out_w, x, flat, scratch, y + mg_row_offset(&g->y, row));
     }
 }

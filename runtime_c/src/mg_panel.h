@@ -20,7 +20,12 @@ typedef struct {
 /* y[c * y_channel + position] of 2 * channel_pairs channels and four positions, requantised as mg_conv2d_s8 says. */
 void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, int8_t *restrict y);
 
-/* The same for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less the zero point. */
+/* The same of `count` panels, one after the other: y[c * y_channel + 4 * panel + position]. `wide`, aligned to 4 bytes: 4 * taps
+ * elements, where the weights of two channels are widened for all of them. */
+void mg_strip_product_s8(const mg_product_t *p, const int16_t *restrict panels, int32_t count, int16_t *restrict wide,
+                         int8_t *restrict y);
+
+/* The same as mg_panel_product_s8 for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less the zero point. */
 void mg_position_product_s8(const mg_product_t *p, const int16_t *restrict x, int8_t *restrict y);
 
 /* y[i] = x[i] - x_zero, n elements; y is aligned to 4 bytes. */
@@ -64,6 +69,19 @@ void mg_weight_pairs_s8(const int8_t *even, const int8_t *odd, int32_t n, int8_t
 /* Element offset of row r. */
 static inline int32_t mg_row_offset(const mg_layout_t *layout, int32_t r) {
     return (r < layout->rows ? r : r % layout->rows) * layout->row;
+}
+
+/* Whether rows [first, first + count) of `width` elements follow each other without a gap. */
+static inline bool mg_rows_contiguous(const mg_layout_t *layout, int32_t width, int32_t first, int32_t count) {
+    return layout->row == width && first % layout->rows + count <= layout->rows;
+}
+
+/* How many of the output rows [first, first + count) are one stretch of positions: all or one. */
+static inline int32_t mg_rows_at_once(const mg_conv2d_rows_t *g, int32_t first, int32_t count) {
+    const mg_conv2d_t *c = &g->conv;
+    const bool whole = mg_rows_contiguous(&g->y, c->out_w, first, count) &&
+                       (!mg_is_pointwise(c) || mg_rows_contiguous(&g->x, c->in_w, first, count));
+    return whole ? count : 1;
 }
 
 #endif

@@ -63,6 +63,28 @@ def test_rows_of_a_convolution(
     np.testing.assert_array_equal(target.data, outside.data)  # and nothing else was written
 
 
+@given(convs(), SEEDS, KINDS, KINDS, st.integers(1, 5), st.data())
+@FEW
+def test_strips_of_panels(
+    kernels: Kernels, conv: Conv, seed: int, x_kind: str, y_kind: str, panels: int, data: st.DataObject
+) -> None:
+    """Of an even number of channels, four positions a row or more."""
+    group_out = conv.groups * conv.group_out
+    conv = replace(conv, groups=1, group_in=conv.groups * conv.group_in, group_out=group_out + group_out % 2)
+    conv = replace(conv, size=(conv.size[0], conv.size[1] + 3 * conv.stride[1]))
+    x, w, bias, scale = _operands(conv, seed)
+    rows, source = rows_and_input(data, conv, x, x_kind)
+    first, count, shape = rows.start, len(rows), (conv.out_c, *conv.out)
+    target, expected = memory(y_kind, shape, count), memory(y_kind, shape, count)
+    geometry = Conv2dRows(conv.struct(), source.layout, target.layout)
+    packed, taps = _pairs(w), w[0].size
+    weights = Weights(address(packed), address(bias), address(scale))
+    scratch = _scratch(taps, 4 * panels + 2)
+    kernels("conv2d_strips_s8", geometry, first, count, source.data, weights, panels, scratch, target.data)
+    expected.put(_expected(conv, x, w, bias, scale), rows)
+    np.testing.assert_array_equal(target.data, expected.data)  # and nothing else was written
+
+
 @given(convs(), SEEDS, st.integers(1, 5))
 @FEW
 def test_a_convolution_of_weights_in_their_own_order(kernels: Kernels, conv: Conv, seed: int, panels: int) -> None:

@@ -11,6 +11,7 @@ from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
 from mcugrad.plan.schedule import schedule
 from mcugrad.plan.stream import frontier, stream_pushed, stream_where_needed
+from mcugrad.plan.strips import use_strips
 from mcugrad.program import Program
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def plan(
         program = stream_pushed(program, _least_arena, arena)
     elif stream:
         program = stream_where_needed(program, _least_arena, arena)
-    return place(_ordered(program))
+    return use_strips(place(_ordered(program)))
 
 
 def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, int]]:

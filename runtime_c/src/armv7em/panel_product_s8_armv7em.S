@@ -40,17 +40,8 @@ mg_panel_product_s8:
         strd    r4, r5, [sp, #BIAS]
         ldr     r6, [r0, #PRODUCT_Y_CHANNEL]
         strd    r2, r6, [sp, #Y]
-        ldrd    r7, r8, [r0, #PRODUCT_Y_ZERO]   @ and y_min
-        ldr     r9, [r0, #PRODUCT_Y_MAX]
-        add     r7, r7, #128
-        pkhbt   r7, r7, r7, lsl #16
-        add     r8, r8, #128
-        rsb     r9, r9, #127
-        orr     r11, r8, r9
+        GRID
         strd    r7, r11, [sp, #ZERO]
-        mov     r10, #0x01010101
-        mul     r8, r8, r10
-        mul     r9, r9, r10
         strd    r8, r9, [sp, #LOW]
         ldrd    r4, r5, [r0, #PRODUCT_PAIRS]    @ and PRODUCT_TAPS
         add     r6, r1, r5, lsl #4
@@ -68,18 +59,9 @@ mg_panel_product_s8:
         strd    w_even, w_odd, [sp, #BIAS]
         ldr     panel, [sp, #PANEL]
         STEP    even3, even3, even3, odd3, odd3, odd3
-        ROUNDS
+        ROUNDS  panel, PANEL_END
 
-        vmov    s8, s9, even0, even1
-        vmov    s10, s11, even2, even3
-        vmov    s12, s13, odd0, odd1
-        vmov    s14, s15, odd2, odd3
-        ROUND4  s8, s9, s10, s11, s0
-        ROUND4  s12, s13, s14, s15, s1
-        vmov    even0, even1, s8, s9
-        vmov    even2, even3, s10, s11
-        vmov    odd0, odd1, s12, s13
-        vmov    odd2, odd3, s14, s15
+        ROUND_SUMS
         ldrd    x0, x1, [sp, #ZERO]
         PACK4   even0, even1, even2, even3, x0
         PACK4   odd0, odd1, odd2, odd3, x0

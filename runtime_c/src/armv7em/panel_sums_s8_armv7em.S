@@ -47,7 +47,7 @@ mg_panel_sums_s8:
         movs    even3, #0
         mov     odd3, #0
         STEP    even3, even3, even3, odd3, odd3, odd3
-        ROUNDS
+        ROUNDS  panel, PANEL_END
 
         vmov    s0, s1, even0, even1
         vmov    s2, s3, even2, even3

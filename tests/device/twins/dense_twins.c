@@ -1,8 +1,10 @@
-/* mg_conv2d_rows_s8, mg_conv2d_panels_s8 and mg_fully_connected_pairs_s8: any shape, layout and grid, rows by themselves. */
+/* mg_conv2d_rows_s8, mg_conv2d_strips_s8, mg_conv2d_panels_s8 and mg_fully_connected_pairs_s8: any shape, layout and grid, rows by themselves. */
 #include "twins.h"
 
 void portable_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
                              const mg_weights_t *w, int16_t *scratch, int8_t *y);
+void portable_conv2d_strips_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
+                               const mg_weights_t *w, int32_t panels, int16_t *scratch, int8_t *y);
 void portable_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int32_t panels,
                                int16_t *scratch, int8_t *y);
 void portable_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int16_t *scratch,
@@ -12,7 +14,7 @@ enum { CHANNELS = 19, SIDE = 14, INPUTS = CHANNELS * SIDE * SIDE, TAPS = 20 * 25
 
 static int8_t x[INPUTS + 3], y[2][OUTPUTS];
 static _Alignas(4) int8_t weights[TAPS * (CHANNELS + 1) + 3];
-static _Alignas(4) int16_t scratch[(4 * PANELS + 1) * TAPS];
+static _Alignas(4) int16_t scratch[(4 * PANELS + 2) * TAPS];
 
 /* Weights, biases and scales such that sums reach from a few units of the grid to far beyond it. */
 static mg_weights_t draw_weights(int32_t taps) {
@@ -74,6 +76,12 @@ int main(void) {
         portable_conv2d_rows_s8(&g, first, count, x + odd, &w, scratch, y[1]);
         expect_equal(y[0], y[1], OUTPUTS, "convolution", trial);
         const int32_t panels = pick(1, PANELS);
+        if (g.conv.out_c % 2 == 0 && g.conv.out_w >= 4) {
+            memset(y, 77, sizeof y);
+            mg_conv2d_strips_s8(&g, first, count, x + odd, &w, panels, scratch, y[0]);
+            portable_conv2d_strips_s8(&g, first, count, x + odd, &w, panels, scratch, y[1]);
+            expect_equal(y[0], y[1], OUTPUTS, "convolution by strips", trial);
+        }
         const mg_weights_t oihw = {weights + odd, w.bias, w.scale};
         mg_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[0]);
         portable_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[1]);
