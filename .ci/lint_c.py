@@ -29,15 +29,17 @@ def _sources(board: Board) -> Iterator[Path]:
     yield from (p for p in runtime if not board.native or p.parent == Path("runtime_c/src"))
     common = sorted(Path("targets/common").rglob("*.c"))
     yield from (p for p in common if (p.name in HOST_FILES if board.native else p.name != "io_posix.c"))
+    if not board.native:
+        yield from board.kind.files()
     yield from board_sources(board)
     yield from sorted(Path("tests/device/fake_model").glob("*.c"))
 
 
 def _commands() -> Iterator[list[str]]:
     for board in map(load_board, board_names()):
-        defines = (f"-D{define}" for define in board.defines)
-        flags = (*board.cpu_flags, *FLAGS, *INCLUDES, *MODEL, *defines)
-        for compiler in ("gcc", "clang") if board.native else ("arm-none-eabi-gcc",):
+        own = [] if board.native else [f"-isystem{folder}" for folder in board.kind.includes()]
+        flags = (*board.cpu_flags, *FLAGS, *INCLUDES, *MODEL, *own, *(f"-D{define}" for define in board.defines))
+        for compiler in ("gcc", "clang") if board.native else (f"{board.kind.tools}gcc",):
             for source in _sources(board):
                 yield [compiler, *flags, str(source)]
 

@@ -1,6 +1,8 @@
 """What the firmware tests share: the fake model's folder, data for it, and small C programs on a board."""
 
+import functools
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from mcugrad.simulate.build import Firmware, build_program
 from mcugrad.simulate.run import Output, run_program
 from mcugrad.simulate.session import Records
 
-EMULATED = ("mps2-an386", "mps2-an500")
+EMULATED = ("mps2-an386", "mps2-an500")  # every core that the assembly is tuned for
+ALL_EMULATED = (*EMULATED, "mps2-an505", "qemu-riscv32")
 FAKE_MODEL = Path(__file__).parent / "device" / "fake_model"
 FAKE_INPUTS, FAKE_OUTPUTS, FAKE_BYTES = 12, 4, 192
 
@@ -41,6 +44,12 @@ def targets(n: int, seed: int = 0) -> Records:
     return Records(samples, (samples @ mixing).astype(np.float32))
 
 
+@functools.cache
+def _objects() -> tempfile.TemporaryDirectory[str]:
+    """Start-up code and drivers, compiled once a process."""
+    return tempfile.TemporaryDirectory(prefix="mcugrad-objects-")
+
+
 def program(folder: Path, board: Board | str, body: str, *, check_stack: bool = False) -> Firmware:
     """`int main(void) {body}` (or whole files, if `body` has a main of its own) built for a board."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +59,9 @@ def program(folder: Path, board: Board | str, body: str, *, check_stack: bool = 
         head + (body if "main(" in body else f"int main(void) {{ {body} return 0; }}\n"), encoding="utf-8"
     )
     target = load_board(board) if isinstance(board, str) else board
-    return build_program([source], target, build_dir=folder / "build", check_stack=check_stack)
+    return build_program(
+        [source], target, build_dir=folder / "build", check_stack=check_stack, objects=Path(_objects().name)
+    )
 
 
 def run_body(folder: Path, board: str, body: str) -> tuple[Firmware, Output]:

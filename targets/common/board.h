@@ -1,4 +1,4 @@
-/* What every ARMv7-M board shares: the linker's symbols and the exit codes. */
+/* What every board shares: the linker's symbols, the memory window, and how a firmware speaks and ends. */
 #ifndef MG_BOARD_H
 #define MG_BOARD_H
 
@@ -15,9 +15,10 @@ extern uint32_t __data_start[], __data_end[], __data_load[], __bss_start[], __bs
 static inline uint32_t mg_address(const volatile void *p) { return (uint32_t)(uintptr_t)p; }
 static inline volatile uint32_t *mg_register(uint32_t address) { return (volatile uint32_t *)(uintptr_t)address; }
 
-void mg_mpu_start(void);             /* opens flash and RAM; every other address faults from now on */
+void mg_window_start(void);           /* opens flash and RAM; every other address faults from now on */
 void mg_window_open(uint32_t device); /* the 4 KB page of a peripheral's registers, too; its driver calls it */
-void mg_fault(const uint32_t *frame);
-void Reset_Handler(void);
+
+void mg_report(const char *text); /* to whoever watches: the host's stderr, or the serial line */
+__attribute__((noreturn)) void mg_exit(int code);
 
 #endif

@@ -14,11 +14,22 @@ enum {
     APPLICATION_EXIT = 0x20026
 };
 
+#if defined(__riscv)
+#define RESULT "a0"
+#define ARGUMENT "a1"
+/* The three instructions as the RISC-V semihosting specification has them: uncompressed, within one page. */
+#define TRAP ".option push\n .option norvc\n .balign 16\n slli x0, x0, 0x1f\n ebreak\n srai x0, x0, 7\n .option pop"
+#else
+#define RESULT "r0"
+#define ARGUMENT "r1"
+#define TRAP "bkpt 0xab"
+#endif
+
 __attribute__((noinline)) static int32_t call(uint32_t operation, const void *argument) {
-    register uint32_t r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-    return (int32_t)r0;
+    register uint32_t result __asm__(RESULT) = operation;
+    register const void *block __asm__(ARGUMENT) = argument;
+    __asm__ volatile(TRAP : "+r"(result) : "r"(block) : "memory");
+    return (int32_t)result;
 }
 
 /* The host copies through the debug port, which the MPU does not see: without this check a buffer past the end of RAM
@@ -77,3 +88,6 @@ void mg_semihosting_exit(int code) {
     for (;;) {
     }
 }
+
+void mg_report(const char *text) { mg_semihosting_error(text); }
+void mg_exit(int code) { mg_semihosting_exit(code); }

@@ -3,8 +3,8 @@
     python -m tests.bench.code_size
 
 Run it after any change of runtime_c/, of targets/common/ or of the pinned compiler; a unit test says when it is due.
-For every emulated board, at -O2: the bytes of code and constants of each runtime file, of the functions of libgcc that
-they call, and of everything in a firmware that is not the model (start-up, session, C library).
+For every core, on an emulated board, at -O2: the bytes of code and constants of each runtime file, of the functions of
+libgcc that they call, and of everything in a firmware that is not the model (start-up, session, C library).
 """
 
 import json
@@ -26,29 +26,33 @@ OPTIMIZE = "-O2"
 # What a firmware is built for, and the fake model's switch for it.
 FIRMWARES = {"none": ("FAKE_FROZEN",), "label": (), "target": ("FAKE_REGRESSION",)}
 # Functions of libgcc, each with a program that calls it and one that does not. The session has memcpy and memset.
-LIBRARY = {"__aeabi_l2f": ("f = (float)v;", "f = (float)(int)v;")}
+_TO_FLOAT = ("f = (float)v;", "f = (float)(int)v;")
+LIBRARY = {"__aeabi_l2f": _TO_FLOAT, "__floatdisf": _TO_FLOAT}
 PRESENT = {"memcpy", "memset"}
 
 
 def measure() -> dict[str, Any]:
     """The table. Raises McugradError when a tool is missing."""
-    boards = [b for b in map(load_board, board_names()) if not b.native]
-    compiler = find_compiler(boards[0], "gcc")
+    boards = [b for b in map(load_board, board_names()) if b.run.runner == "qemu"]
+    one_a_core = {b.core: b for b in reversed(boards)}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         return {
-            "compiler": tool_version(compiler),
             "optimize": OPTIMIZE,
-            "needs": _needs(compiler, boards[0], folder),
-            "boards": {b.name: _board(compiler, b, folder / b.name) for b in boards},
+            "cores": {core: _core(b, folder / core) for core, b in sorted(one_a_core.items())},
         }
 
 
-def _board(compiler: str, board: Board, folder: Path) -> dict[str, Any]:
+def _core(board: Board, folder: Path) -> dict[str, Any]:
     folder.mkdir()
+    compiler = find_compiler(board, "gcc")
+    needs = _needs(compiler, board, folder)
+    names = sorted({name for names in needs.values() for name in names})
     return {
+        "compiler": tool_version(compiler),
+        "needs": needs,
         "firmware": {name: _firmware(compiler, board, folder / name, defines) for name, defines in FIRMWARES.items()},
-        "library": {name: _library(board, folder / name, *texts) for name, texts in LIBRARY.items()},
+        "library": {name: _library(board, folder / name, *LIBRARY[name]) for name in names},
         "files": measure_files(compiler, board),
     }
 
@@ -68,8 +72,8 @@ def sources() -> list[Path]:
 
 def _compile(compiler: str, board: Board, source: Path, folder: Path, *flags: str) -> Path:
     target = folder / f"{source.stem}.o"
-    include = runtime_dir() / "include"
-    command = [compiler, *DIALECT, *board.cpu_flags, OPTIMIZE, *BARE, f"-I{include}", *flags]
+    includes = [f"-I{runtime_dir() / 'include'}", *(f"-isystem{folder}" for folder in board.kind.includes())]
+    command = [compiler, *DIALECT, *board.cpu_flags, OPTIMIZE, *BARE, *includes, *flags]
     subprocess.run([*command, "-c", str(source), "-o", str(target)], check=True)
     return target
 
@@ -115,7 +119,7 @@ def _needs(compiler: str, board: Board, folder: Path) -> dict[str, list[str]]:
     """Library functions that each file calls, beside those that every firmware has."""
     table = {}
     for source in sources():
-        command = [find_tool("arm-none-eabi-nm"), "-u", str(_compile(compiler, board, source, folder))]
+        command = [find_tool(f"{board.kind.tools}nm"), "-u", str(_compile(compiler, board, source, folder))]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         names = sorted(n for n in lines if n not in ("U", *PRESENT) and not n.startswith("mg_"))
         unknown = [n for n in names if n not in LIBRARY]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_support import EMULATED, FAKE_BYTES, FAKE_OUTPUTS, clusters, fake_folder, program
+from firmware_support import ALL_EMULATED, FAKE_BYTES, FAKE_OUTPUTS, clusters, fake_folder, program
 from mcugrad.errors import McugradError
 from mcugrad.simulate.board import board_names, load_board
 from mcugrad.simulate.build import build
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fake_folder(tmp_path_factory.mktemp("build"))
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", ALL_EMULATED)
 @pytest.mark.parametrize(
     ("defines", "model_bytes", "target_len"),
     [
@@ -41,7 +41,7 @@ def test_linked_static_is_the_predicted_one(
     assert firmware.statics == (("mg_firmware", predicted),)
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", ALL_EMULATED)
 @pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3", "-Os"])
 def test_flash_is_the_sum_of_its_parts(folder: Path, board: str, optimize: str) -> None:
     sizes = build(folder, load_board(board), optimize=optimize).sizes
@@ -67,7 +67,7 @@ def test_predicted_for_odd_sizes() -> None:
     assert static_bytes(16, 10, 10) == 16 + 224 + 80
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", ALL_EMULATED)
 @pytest.mark.parametrize("optimize", ["-O0", "-O2", "-O3"])
 def test_stack_bound_covers_the_painted_stack(folder: Path, board: str, optimize: str) -> None:
     firmware = build(folder, load_board(board), optimize=optimize)
@@ -199,14 +199,17 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, folder: Path) -> None:
 
 
 def test_unknown_board_names_the_nearest() -> None:
-    assert board_names() == ["host", *EMULATED]
+    assert board_names() == ["host", *ALL_EMULATED]
     with pytest.raises(McugradError, match=r"no board 'mps2-an368': did you mean mps2-an386\?"):
         load_board("mps2-an368")
     with pytest.raises(McugradError, match="choose one of host, mps2-an386, mps2-an500"):
         load_board("zzz")
 
 
-@pytest.mark.parametrize("board", EMULATED)
-def test_instructions_are_ticks_times_five_eighths(board: str) -> None:
-    assert [load_board(board).instructions(ticks) for ticks in (0, 8, 16000001)] == [0, 5, 10000001]
+@pytest.mark.parametrize(
+    ("board", "per_tick"),
+    [("mps2-an386", 5 / 8), ("mps2-an500", 5 / 8), ("mps2-an505", 25 / 32), ("qemu-riscv32", 25 / 16)],
+)
+def test_instructions_are_ticks_times_a_ratio(board: str, per_tick: float) -> None:
+    assert [load_board(board).instructions(ticks) for ticks in (0, 32, 16000000)] == [0, 32 * per_tick, 16e6 * per_tick]
     assert load_board("host").instructions(100) == 0

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from firmware_support import EMULATED, program
+from firmware_support import ALL_EMULATED, program
 from mcugrad.simulate.run import qemu_command
 
-pytestmark = [pytest.mark.device, pytest.mark.parametrize("board", EMULATED)]
+pytestmark = [pytest.mark.device, pytest.mark.parametrize("board", ALL_EMULATED)]
 
 ECHO = """
 #include "uart.h"

@@ -39,7 +39,7 @@ def predict(program: Program, board: Board, struct_bytes: int, constants: int, f
     output = program.buffers[program.output].elements
     target = program.buffers[program.label] if program.label is not None else None
     values = target.elements if target is not None and target.dtype == "float32" else 0
-    code = code_bytes(program, files, board.name)
+    code = code_bytes(program, files, board.core)
     static = static_bytes(struct_bytes, output, values)
     return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constants, code)
 

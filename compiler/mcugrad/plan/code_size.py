@@ -33,12 +33,12 @@ def constant_bytes(sizes: Iterable[int], structs: Iterable[Struct]) -> int:
     return sum((size + 3) // 4 * 4 for size in sizes) + 4 * words
 
 
-def code_bytes(program: Program, files: Iterable[str], board: str) -> int:
+def code_bytes(program: Program, files: Iterable[str], core: str) -> int:
     """A bound on code, and constants inside it, of the firmware: `files` are the runtime's that it is built from."""
-    table = load_table()
-    sizes = table["boards"].get(board) or max(table["boards"].values(), key=lambda b: sum(b["files"].values()))
+    cores = load_table()["cores"]
+    sizes = cores.get(core) or max(cores.values(), key=lambda c: sum(c["files"].values()))
     kernels = [name for name in files if name in sizes["files"] and name not in _IF_CALLED]
-    library = {need for name in kernels for need in table["needs"].get(name, ())}
+    library = {need for name in kernels for need in sizes["needs"].get(name, ())}
     fixed = sizes["firmware"][_variant(program)] + sum(sizes["library"][name] for name in library)
     return int(fixed + sum(sizes["files"][name] for name in kernels) + model_bytes(program) + _SLACK)
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mcugrad.errors import McugradError
 from mcugrad.resources import targets_dir
+from mcugrad.simulate.core import CORES, Core
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -76,13 +77,19 @@ class Board(_Table):
     run: Run
 
     @property
+    def kind(self) -> Core:
+        """What the core decides; a native board has none. Raises KeyError."""
+        return CORES[self.core]
+
+    @property
     def runs_assembly(self) -> bool:
         """Whether runtime_c/src/armv7em/ is in charge, as mg_internal.h decides: the DSP extension and a float unit."""
-        float_unit = any(flag.startswith("-mfpu=") for flag in self.cpu_flags)
-        return self.core in ("cortex-m4", "cortex-m7", "cortex-m33") and float_unit
+        return not self.native and self.kind.dsp and any(flag.startswith("-mfpu=") for flag in self.cpu_flags)
 
     @model_validator(mode="after")
-    def _emulated_boards_are_complete(self) -> Board:
+    def _is_complete(self) -> Board:
+        if not self.native and self.core not in CORES:
+            raise ValueError(f"core {self.core!r} is not known: choose one of {', '.join(CORES)}, or add it to core.py")
         if self.run.runner == "qemu" and not (self.memory and self.timer and self.run.machine and self.stack_reserve):
             raise ValueError("a board run by qemu needs memory, timer, stack_reserve and run.machine")
         return self

@@ -37,7 +37,7 @@ BARE = (
     "-fno-asynchronous-unwind-tables",
 )
 _SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-g")
-_BARE_SOURCES = ("startup.c", "mpu.c", "fault.c", "line.c", "semihosting.c")
+_BARE_SOURCES = ("fault.c", "line.c", "semihosting.c")
 
 
 @dataclass(frozen=True)
@@ -199,8 +199,9 @@ def _job(
     if board.native or board.timer is None:
         return _Job(tuple(sources), tuple(headers), board, compiler, flags + include_flags, (), 0)
     script = board_dir(board) / "link.ld"
+    include_flags += tuple(f"-isystem{folder}" for folder in board.kind.includes())
     return _Job(
-        (*sources, *(common / name for name in _BARE_SOURCES), *board_sources(board)),
+        (*sources, *(common / name for name in _BARE_SOURCES), *board.kind.files(), *board_sources(board)),
         (*headers, script, common / "sections.ld"),
         board,
         compiler,
@@ -213,9 +214,8 @@ def _job(
                 "-Wl,--emit-relocs",
                 "-Wl,--fatal-warnings",
                 "-Wl,--no-warn-rwx-segments",
-                "-Wl,--orphan-handling=error",
             ),
-            *("-lc", "-lgcc"),
+            *board.kind.link,
         ),
         board.stack_reserve,
     )
@@ -282,7 +282,7 @@ def _measure(elf: Path, job: _Job, check_stack: bool) -> Firmware:
     sizes = Sizes(code, const, data, bss, data + bss, job.stack_reserve, flash)
     bound = 0
     if check_stack and not job.board.native:
-        bound = stack_bound(elf, image, read_stack_usage(elf.parent))
+        bound = stack_bound(elf, image, job.board.kind, read_stack_usage(elf.parent))
         if bound > job.stack_reserve:
             raise McugradError(
                 f"the program may use {bound} bytes of stack and {job.board.name} reserves {job.stack_reserve}: "

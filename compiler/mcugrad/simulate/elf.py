@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mcugrad.errors import McugradError
 
-_SHT_SYMTAB, _SHT_NOBITS, _SHT_REL = 2, 8, 9
+_SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS, _SHT_REL = 2, 4, 8, 9
 _R_ARM_ABS32 = 2
+_R_RISCV_ADDRESSES = (1, 23, 26)  # R_RISCV_32, and the upper halves: R_RISCV_PCREL_HI20, R_RISCV_HI20
 _SHF_ALLOC = 2
 
 
@@ -37,12 +39,12 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """Sections by name and all symbols in file order. `pointers`: where the image holds 32-bit addresses, as far as the
-    linker kept its relocations (--emit-relocs)."""
+    """Sections by name and all symbols in file order. `references`: where the image holds an address, and which, as far
+    as the linker kept its relocations (--emit-relocs)."""
 
     sections: dict[str, Section]
     symbols: tuple[Symbol, ...]
-    pointers: tuple[int, ...] = ()
+    references: tuple[tuple[int, int], ...] = ()
 
     def size(self, *names: str) -> int:
         """Bytes of the named sections together; a section that is not there counts 0."""
@@ -90,11 +92,25 @@ def read_elf(path: Path) -> Elf:
     for section, fields in zip(sections, raw, strict=True):
         if fields[1] == _SHT_SYMTAB:
             symbols += _symbols(section.data, sections[fields[6]].data, sections, wide)
-    relocations = [s.data for s, fields in zip(sections, raw, strict=True) if fields[1] == _SHT_REL]
-    pointers = tuple(
-        where for part in relocations for where, info in struct.iter_unpack("<II", part) if info & 255 == _R_ARM_ABS32
-    )
-    return Elf({section.name: section for section in sections if section.name}, tuple(symbols), pointers)
+    references: list[tuple[int, int]] = []
+    for section, fields in zip(sections, raw, strict=True):
+        if not wide:
+            references += _references(section, fields[1], sections, symbols)
+    return Elf({section.name: section for section in sections if section.name}, tuple(symbols), tuple(references))
+
+
+def _references(part: Section, kind: int, sections: list[Section], symbols: list[Symbol]) -> Iterator[tuple[int, int]]:
+    """Of one section of relocations, 32 bits: Arm's have the address in place, RISC-V's by symbol and addend. Only of
+    functions there: a label may have a function's address, as the start of flash has."""
+    if kind == _SHT_REL:
+        for at, info in struct.iter_unpack("<II", part.data):
+            home = next((s for s in sections if s.allocated and s.address <= at < s.address + len(s.data)), None)
+            if info & 255 == _R_ARM_ABS32 and home is not None:
+                yield at, struct.unpack_from("<I", home.data, at - home.address)[0]
+    if kind == _SHT_RELA:
+        for at, info, addend in struct.iter_unpack("<IIi", part.data):
+            if info & 255 in _R_RISCV_ADDRESSES and symbols[info >> 8].kind == "function":
+                yield at, symbols[info >> 8].value + addend
 
 
 def _header(data: bytes, wide: bool) -> tuple[int, int, int]:

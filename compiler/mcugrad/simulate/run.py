@@ -187,7 +187,7 @@ def qemu_command(board: Board, serial: str = "null") -> list[str]:
     """QEMU with a board's machine and exact virtual time; the image is still to be added. `serial`: where its UART
     leads, in QEMU's words (stdio, pty, a socket). Raises McugradError."""
     return [
-        *(find_tool("qemu-system-arm"), "-M", str(board.run.machine), "-display", "none", "-monitor", "none"),
+        *(find_tool(board.kind.emulator), "-M", str(board.run.machine), "-display", "none", "-monitor", "none"),
         *("-serial", serial, "-parallel", "none", "-icount", f"shift={board.run.icount_shift},sleep=off"),
-        *("-semihosting-config", "enable=on,target=native"),
+        *("-semihosting-config", "enable=on,target=native", *board.kind.emulator_flags),
     ]

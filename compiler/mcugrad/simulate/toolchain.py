@@ -18,6 +18,10 @@ _PACKAGES = {
     "arm-none-eabi-objdump": "binutils-arm-none-eabi",
     "arm-none-eabi-nm": "binutils-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
+    "riscv64-unknown-elf-objdump": "binutils-riscv64-unknown-elf",
+    "riscv64-unknown-elf-nm": "binutils-riscv64-unknown-elf",
+    "qemu-system-riscv32": "qemu-system-misc",
     "gcc": "gcc libc6-dev",
     "clang": "clang libc6-dev",
 }
@@ -37,8 +41,8 @@ def find_compiler(board: Board, compiler: Compiler) -> str:
         return find_tool(compiler)
     if compiler != "gcc":
         raise McugradError(f"{compiler} builds only for the host: use gcc for {board.name}")
-    path = find_tool("arm-none-eabi-gcc")
-    if not _links_c_library(path):
+    path = find_tool(f"{board.kind.tools}gcc")
+    if "-lc" in board.kind.link and not _links_c_library(path):
         raise McugradError(
             "arm-none-eabi-gcc has no C library: run `sudo apt-get install libnewlib-arm-none-eabi`",
         )
@@ -50,8 +54,8 @@ def require_tools(board: Board) -> None:
     missing emulator is not found out after minutes of building."""
     find_compiler(board, "gcc")
     if not board.native:
-        find_tool("arm-none-eabi-objdump")
-        find_tool("qemu-system-arm")
+        find_tool(f"{board.kind.tools}objdump")
+        find_tool(board.kind.emulator)
 
 
 @functools.cache

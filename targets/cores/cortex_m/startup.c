@@ -1,6 +1,5 @@
-/* Vectors, reset and the way into a fault report, for ARMv7-M. No statics: nothing here costs RAM. */
+/* Vectors, reset and the way into a fault report, for ARMv7-M and ARMv8-M. No statics: nothing here costs RAM. */
 #include "board.h"
-#include "semihosting.h"
 #include "stack.h"
 
 #define SCB_VTOR 0xE000ED08u
@@ -10,6 +9,7 @@
 
 int main(void);
 void mg_reset(void);
+void Reset_Handler(void);
 void Fault_Handler(void);
 
 /* Everything after the stack is painted: FPU, .data, .bss, memory window, main. */
@@ -22,8 +22,8 @@ __attribute__((used, noreturn)) void mg_reset(void) {
     const uint32_t *from = __data_load;
     for (uint32_t *to = __data_start; to < __data_end;) *to++ = *from++;
     for (uint32_t *to = __bss_start; to < __bss_end;) *to++ = 0;
-    mg_mpu_start();
-    mg_semihosting_exit(main());
+    mg_window_start();
+    mg_exit(main());
 }
 
 /* Paints the whole stack before it is used, so that its high-water mark can be read afterwards. */
@@ -52,8 +52,8 @@ __attribute__((naked)) void Fault_Handler(void) {
 }
 
 static void unexpected_interrupt(void) {
-    mg_semihosting_error("@mcugrad error an interrupt came that nobody asked for\n");
-    mg_semihosting_exit(MG_EXIT_INTERRUPT);
+    mg_report("@mcugrad error an interrupt came that nobody asked for\n");
+    mg_exit(MG_EXIT_INTERRUPT);
 }
 
 uint32_t mg_stack_high_water(void) {

@@ -1,4 +1,4 @@
-/* The memory window: flash is read-only, RAM never executes, and whatever no region names faults (PRIVDEFENA = 0), so that
+/* The memory window of ARMv7-M: flash is read-only, RAM never executes, and whatever no region names faults (PRIVDEFENA = 0), so that
  * byte 262,145 of an emulated board with megabytes of memory is as absent as it would be on the real part. */
 #include "board.h"
 
@@ -27,7 +27,7 @@ static uint32_t cover(uint32_t region, uint32_t begin, uint32_t end, uint32_t at
     return region;
 }
 
-void mg_mpu_start(void) {
+void mg_window_start(void) {
     const uint32_t region = cover(0, mg_address(__flash_start), mg_address(__flash_end), READ_ONLY | NORMAL);
     cover(region, mg_address(__ram_start), mg_address(__ram_end), READ_WRITE | NEVER_EXECUTE | NORMAL);
     *mg_register(MPU_CTRL) = ENABLE;
@@ -39,6 +39,7 @@ void mg_window_open(uint32_t device) {
     uint32_t region = 0;
     do *mg_register(MPU_RNR) = region++;
     while (*mg_register(MPU_RASR) & ENABLE);
-    cover(region - 1, device, device + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
+    const uint32_t page = device & ~4095u;
+    cover(region - 1, page, page + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
     __asm__ volatile("dsb\n isb" ::: "memory");
 }
