@@ -41,10 +41,19 @@ class Core:
 
 
 def _cortex_m(window: str) -> Core:
-    # A fault's frame with FPU: 26 words, and one to align it.
-    tools, sources = ("arm-none-eabi-", "qemu-system-arm", ()), ("startup.c", "fault.c")
-    link = ("-Wl,--orphan-handling=error", "-lc", "-lgcc")
-    return Core(*tools, "cortex_m", sources, window, link, 108, 64, True, read_arm)
+    return Core(
+        tools="arm-none-eabi-",
+        emulator="qemu-system-arm",
+        emulator_flags=(),
+        folder="cortex_m",
+        sources=("startup.c", "fault.c"),
+        window=window,
+        link=("-Wl,--orphan-handling=error", "-lc", "-lgcc"),
+        exception_frame=108,  # with FPU: 26 words, and one to align it
+        vectors=64,
+        dsp=True,
+        read=read_arm,
+    )
 
 
 CORES = {
@@ -52,8 +61,16 @@ CORES = {
     "cortex-m7": _cortex_m("mpu_armv7m.c"),
     "cortex-m33": _cortex_m("mpu_armv8m.c"),
     "rv32imafc": Core(
-        # Its linker takes the relocations that --emit-relocs keeps for orphans.
-        *("riscv64-unknown-elf-", "qemu-system-riscv32", ("-bios", "none")),
-        *("riscv32", ("startup.c", "fault.c", "memory.c"), "pmp.c", ("-lgcc",), 0, 0, False, read_riscv),
+        tools="riscv64-unknown-elf-",
+        emulator="qemu-system-riscv32",
+        emulator_flags=("-bios", "none"),
+        folder="riscv32",
+        sources=("startup.c", "fault.c", "memory.c"),
+        window="pmp.c",
+        link=("-lgcc",),  # the relocations that --emit-relocs keeps are orphans here
+        exception_frame=0,
+        vectors=0,
+        dsp=False,
+        read=read_riscv,
     ),
 }
