@@ -30,7 +30,8 @@ bench:
 	@.ci/setup bench
 	@.ci/with-venv python -m tests.bench.run
 
-lint: setup
+lint:
+	@.ci/setup test
 	@.ci/with-venv .ci/lint
 
 clean:
