@@ -110,9 +110,13 @@ class HostModel:
         return [int(n) for n in np.frombuffer(raw, np.uint32)]
 
     def state(self) -> dict[str, Array]:
-        """Copies of the trained tensors and error ratios by name."""
-        found = {}
+        """Copies of the trained tensors, whole, and of the error ratios by name."""
+        found: dict[str, Array] = {}
+        factory: dict[str, Array] = {p.name: p.value for p in self.model.parameters}
         for field in self.layout.fields:
             raw = ctypes.string_at(self._base + field.offset, field.buffer.nbytes)
-            found[field.buffer.name] = np.frombuffer(raw, field.buffer.dtype).reshape(field.buffer.shape)
+            held: Array = np.frombuffer(raw, field.buffer.dtype).reshape(field.buffer.shape)
+            if field.buffer.frozen:
+                held = np.concatenate([held, factory[field.buffer.name][:, held.shape[1] :]], axis=1)
+            found[field.buffer.name] = held
         return found

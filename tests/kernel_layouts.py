@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kernel_cases import Conv
-from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
+from kernel_library import Array, Conv2dRows, Kernels, Layout, SplitWeights, Weights, address
 from mcugrad.descriptors import depthwise_dgrad_scratch, depthwise_scratch
+from mcugrad.plan.panels import in_pairs
 
 UNTOUCHED = 77
 LAYOUTS = ("CHW", "HCW", "gaps", "ring", "ring of HCW")
@@ -48,6 +49,23 @@ def memory(kind: str, shape: tuple[int, int, int], ring: int) -> Memory:
         "ring of HCW": Layout(width, channels * width, ring),
     }[kind]
     return Memory(layout, np.full((channels + 1) * (height + 1) * (width + 4) + 5, UNTOUCHED, np.int8))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """OIHW weights as mg_split_weights_t: those of the first n input channels, and the others in pairs."""
+
+    first: Array
+    pairs: Array
+    n: int
+
+    @staticmethod
+    def of(w: Array, n: int) -> Parts:
+        return Parts(np.ascontiguousarray(w[:, :n]), in_pairs(w[:, n:]), n)
+
+    def struct(self) -> SplitWeights:
+        first, pairs = (address(a) if a.size else None for a in (self.first, self.pairs))
+        return SplitWeights(first, pairs, self.n)
 
 
 def rows_and_input(data: st.DataObject, conv: Conv, x: Array, kind: str) -> tuple[range, Memory]:

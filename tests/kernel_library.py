@@ -50,6 +50,12 @@ class Weights(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("w", "bias", "scale")]
 
 
+class SplitWeights(ctypes.Structure):
+    """mg_split_weights_t."""
+
+    _fields_ = (("first", ctypes.c_void_p), ("pairs", ctypes.c_void_p), *_integers("n"))
+
+
 class Pool2d(ctypes.Structure):
     """mg_pool2d_t."""
 
@@ -107,7 +113,7 @@ class Random(ctypes.Structure):
 class Subset(ctypes.Structure):
     """mg_subset_t."""
 
-    _fields_ = (("inputs", ctypes.c_void_p), ("outputs", ctypes.c_void_p), *_integers("n_inputs n_outputs"))
+    _fields_ = (("inputs", ctypes.c_void_p), ("outputs", ctypes.c_void_p), *_integers("n_inputs n_outputs held"))
 
 
 class LossWatch(ctypes.Structure):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcugrad.program import KernelCall, Ref, Struct
+from mcugrad.program import Buffer, KernelCall, Null, Ref, Struct
 
 PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
 
@@ -28,6 +28,19 @@ def conv2d_rows(conv: Struct, x: Struct, y: Struct) -> Struct:
 def weights(w: Ref, bias: Ref, scale: Ref) -> Struct:
     """mg_weights_t."""
     return Struct("mg_weights_t", (("w", w), ("bias", bias), ("scale", scale)))
+
+
+def split_weights(weight: Buffer) -> Struct:
+    """mg_split_weights_t of dense weights: as they are, all in pairs, or in two parts."""
+    first, pairs = (Null(), weight.name) if weight.in_pairs else (Ref(weight.name), weight.frozen)
+    channels = 0 if weight.in_pairs else weight.shape[1]
+    return Struct("mg_split_weights_t", (("first", first), ("pairs", Ref(pairs) if pairs else Null()), ("n", channels)))
+
+
+def subset(inputs: tuple[Ref | Null, int], outputs: tuple[Ref | Null, int], held: int) -> Struct:
+    """mg_subset_t; of either side the runs that train and their number."""
+    sides = (("inputs", inputs[0]), ("outputs", outputs[0]), ("n_inputs", inputs[1]), ("n_outputs", outputs[1]))
+    return Struct("mg_subset_t", (*sides, ("held", held)))
 
 
 def geometry(call: KernelCall) -> dict[str, Any]:

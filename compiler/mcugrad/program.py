@@ -50,6 +50,7 @@ class Buffer:
     value: npt.NDArray[np.generic] | None = field(default=None, compare=False, repr=False)
     rows_first: bool = False  # HCW: row by row of all channels, in place of channel by channel
     in_pairs: bool = False  # weights of two output channels side by side (mg_conv2d_rows_s8), aligned to a word
+    frozen: str = ""  # the constant with the input channels behind those of this trained weight, in pairs
 
     @property
     def elements(self) -> int:

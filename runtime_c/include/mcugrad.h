@@ -88,9 +88,17 @@ void mg_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, 
  * times four positions. scratch: (4 * panels + 2) * Kp int16. More panels cost fewer instructions. */
 void mg_conv2d_strips_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                          const mg_weights_t *w, int32_t panels, int16_t *restrict scratch, int8_t *restrict y);
-/* mg_conv2d_s8, groups == 1, of OIHW weights that are brought into pairs two channels at a time, once for `panels` times
- * four output positions. w->bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 1) * Kp int16. */
-void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w, int32_t panels,
+/* Weights of which a part trains, groups == 1: those of the first n input channels, OIHW in `first`, and those of the others
+ * in `pairs`, as a convolution of these alone would have them. n == in_c: there are no others; n == 0: all are others; else
+ * n * k_h * k_w is even. */
+typedef struct {
+    const int8_t *first, *pairs;
+    int32_t n;
+} mg_split_weights_t;
+/* mg_conv2d_s8, groups == 1, of weights that are brought into pairs two channels at a time, once for `panels` times four
+ * output positions. w->n > 0, bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 1) * Kp int16. */
+void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_split_weights_t *w,
+                         const int32_t *restrict bias, const float *restrict scale, int32_t panels,
                          int16_t *restrict scratch, int8_t *restrict y);
 /* mg_fully_connected_s8 with the weights in pairs as above. scratch: Kp int16. */
 void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w,
@@ -243,11 +251,10 @@ void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
 void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);
 /* mg_conv2d_dgrad_s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1, four positions or more.
- * in_pairs: how the weights lie, see mg_conv2d_rows_s8, else OIHW.
  * scratch, aligned to 4 bytes: panels * 4 * Kp + Kp int16, Kp = out_c rounded up to even; of the error that many times
  * four positions, at most 16 of them, are expanded at once. More panels cost fewer instructions. */
-void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
-                                  bool in_pairs, int32_t panels, int16_t *restrict scratch, mg_store_t *s);
+void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const mg_split_weights_t *w,
+                                  int32_t panels, int16_t *restrict scratch, mg_store_t *s);
 /* The same for weights with a zero point: acc = sum_{oc,ky,kx} e * (w - w_zero[oc]). In int32 (s8) it holds while
  * k_h * k_w * out_c / groups <= 65,793 (128 * 255 per term, checked). Their update is mg_conv2d_update_weight: a zero point
  * does not move, so the gradient by the stored integer is the same. */
@@ -266,10 +273,11 @@ uint32_t mg_random_key(const mg_random_t *r);
 float mg_random_uniform(uint32_t key, uint32_t i);
 
 /* Which weights train: some input channels, counted within a group, for some output channels. NULL: the first n of them;
- * otherwise n runs of consecutive channels, [runs[2k], runs[2k + 1]) each. */
+ * otherwise n runs of consecutive channels, [runs[2k], runs[2k + 1]) each. held: how many input channels of each output
+ * channel lie in the w that is updated, the first ones, those that train among them. */
 typedef struct {
     const uint16_t *inputs, *outputs;
-    int32_t n_inputs, n_outputs;
+    int32_t n_inputs, n_outputs, held;
 } mg_subset_t;
 
 /* acc = sum_{oy,ox} e[oc,oy,ox] * (x[ic,iy,ix] - x_zero) for each trained weight (padding adds nothing), then

@@ -1,4 +1,4 @@
-/* Dense convolution by panels, from OIHW weights: those that the backward reads or trains. */
+/* Dense convolution by panels, from OIHW weights, the last input channels of which may lie in pairs already. */
 #include "mg_panel.h"
 
 /* Two output channels times `count` panels, of which panel k holds n positions from first + 4 * k on; the last one ends
@@ -24,7 +24,17 @@ static void multiply_strip(const mg_product_t *pair, const int16_t *panel, int32
     }
 }
 
-void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const mg_weights_t *w, int32_t panels,
+/* The k taps of two output channels in pairs: of channel oc, which is even, and of `other`. */
+static void gather_pairs(const mg_split_weights_t *w, int32_t k, int32_t oc, int32_t other, int32_t window, int8_t *to) {
+    const int32_t n = w->n * window, rest = (k - n + 1) / 2 * 2;
+    mg_weight_pairs_s8(w->first + oc * n, w->first + other * n, n, to);
+    if (rest > 0) {
+        memcpy(to + 2 * n, w->pairs + oc * rest, (size_t)(2 * rest));
+    }
+}
+
+void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const mg_split_weights_t *w,
+                         const int32_t *restrict bias, const float *restrict scale, int32_t panels,
                          int16_t *restrict scratch, int8_t *restrict y) {
     const int32_t in_plane = c->in_h * c->in_w, plane = c->out_h * c->out_w, n = mg_min_i32(4, plane);
     const int32_t k = c->in_c * c->k_h * c->k_w, taps = (k + 1) / 2;
@@ -45,10 +55,10 @@ void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const m
         for (int32_t oc = 0; oc < c->out_c; oc += 2) {
             const bool lone = oc + 1 == c->out_c;
             const int32_t other = lone ? oc : oc + 1;
-            const int32_t bias[2] = {w->bias[oc], w->bias[other]};
-            const float scale[2] = {w->scale[oc], w->scale[other]};
-            const mg_product_t pair = {{pairs, bias, scale}, 1, taps, plane, c->y_zero, c->y_min, c->y_max};
-            mg_weight_pairs_s8(w->w + oc * k, w->w + other * k, k, pairs);
+            const int32_t both_bias[2] = {bias[oc], bias[other]};
+            const float both_scale[2] = {scale[oc], scale[other]};
+            const mg_product_t pair = {{pairs, both_bias, both_scale}, 1, taps, plane, c->y_zero, c->y_min, c->y_max};
+            gather_pairs(w, k, oc, other, c->k_h * c->k_w, pairs);
             multiply_strip(&pair, scratch, first, end, n, lone, y + oc * plane);
         }
     }

@@ -19,8 +19,8 @@ static void close_up(float *row, int32_t n, int32_t count) {
     }
 }
 
-void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
-                                  bool in_pairs, int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
+void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const mg_split_weights_t *w,
+                                  int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
     const int32_t plane = g->in_h * g->in_w, even = g->out_c + g->out_c % 2;
     int8_t *const columns = (int8_t *)(scratch + panels * 4 * even);
     float acc[2 * 4 * MOST_PANELS];
@@ -31,10 +31,10 @@ void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
         float *const second = acc + 4 * count;
         expand(e + from, g->out_c, plane, n, scratch);
         for (int32_t c = 0; c < g->in_c; c += 2) {
-            if (in_pairs) {
-                mg_weight_columns_of_pairs_s8(w, g->in_c, g->out_c, c, columns);
+            if (c < w->n) {
+                mg_weight_columns_s8(w->first, w->n, g->out_c, c, columns);
             } else {
-                mg_weight_columns_s8(w, g->in_c, g->out_c, c, columns);
+                mg_weight_columns_of_pairs_s8(w->pairs, g->in_c - w->n, g->out_c, c - w->n, columns);
             }
             mg_panel_sums_s8(scratch, columns, even / 2, count, acc);
             close_up(acc, n, count);

@@ -157,6 +157,8 @@ def _expected_state(trained: Trained) -> bytes:
             value = np.array([plan[entry["name"]]], entry["dtype"])
         else:
             value = next(ratios) if entry["role"] == "error_ratio" else trained.parameters[entry["name"]]
+            if "frozen" in entry:
+                value = value[:, : entry["shape"][1]]
         assert (str(value.dtype), list(value.shape)) == (entry["dtype"], entry["shape"])
         state[entry["offset"] : entry["offset"] + value.nbytes] = value.tobytes()
     assert next(ratios, None) is None

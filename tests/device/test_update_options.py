@@ -20,6 +20,7 @@ from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session
+from mcugrad.simulate.state import tensors
 from mcugrad.simulate.vm import ReferenceTrainer
 
 pytestmark = pytest.mark.device
@@ -82,14 +83,14 @@ def _relax(compiled: Compiled, records: Records) -> tuple[Array, dict[str, Array
 
 
 def _tensors(folder: Path, state: bytes) -> dict[str, Array]:
-    """The state by name; error ratios by their number."""
-    found: dict[str, Array] = {}
-    for row in read_manifest(folder)["state"]:
-        values = np.frombuffer(state, row["dtype"], int(np.prod(row["shape"])), row["offset"]).reshape(row["shape"])
+    """The state by name, weights whole; error ratios by their number."""
+    manifest, found = read_manifest(folder), dict[str, Array]()
+    values = tensors(manifest, state)
+    for row in manifest["state"]:
         if row["role"] == "error_ratio":
-            found[f"ratio {sum(name.startswith('ratio ') for name in found)}"] = values
+            found[f"ratio {sum(name.startswith('ratio ') for name in found)}"] = values[row["name"]]
         elif row["role"] != "bookkeeping":
-            found[row["name"]] = values
+            found[row["name"]] = values[row["name"]]
     return found
 
 

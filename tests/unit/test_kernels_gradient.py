@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, centred, convs, errors, int8s
+from kernel_layouts import Parts
 from kernel_library import ERROR_TYPES, Array, Kernels, Random, Store, Subset, address
-from mcugrad.plan.panels import in_pairs
 from mcugrad.scheme import runs
 
 TYPES = st.sampled_from(sorted(ERROR_TYPES))
@@ -123,6 +123,7 @@ class Updated:
     rate: F32
     inputs: Side
     outputs: Side
+    held: int  # input channels that the kernel is given, all that train among them
 
     @staticmethod
     def draw(conv: Conv, kind: str, seed: int, listed: bool) -> Updated:
@@ -132,7 +133,9 @@ class Updated:
         qas = rng.uniform(0.5, 2.0, conv.out_c).astype(F32)
         qas[rng.random(conv.out_c) < 0.2] = 0.0
         rate = F32(10.0 ** rng.uniform(-2, 2) / max(np.abs(conv.wgrad(e, x)).max(), 1e-3))
-        return Updated(conv, kind, e, x, w, qas, rate, *(_some(rng, n, listed) for n in (conv.group_in, conv.out_c)))
+        inputs, outputs = (_some(rng, n, listed) for n in (conv.group_in, conv.out_c))
+        held = int(rng.integers(inputs.channels.max() + 1, conv.group_in + 1))
+        return Updated(conv, kind, e, x, w, qas, rate, inputs, outputs, held)
 
     @property
     def trained(self) -> Array:
@@ -147,10 +150,13 @@ class Updated:
 
     def run(self, kernels: Kernels, name: str, w: Array, *rounding: object, unit: float = 1.0) -> int:
         sides = self.inputs, self.outputs
-        subset = Subset(*(address(side.runs) for side in sides), *(side.n for side in sides))
+        subset = Subset(*(address(side.runs) for side in sides), *(side.n for side in sides), self.held)
         rate = F32(self.rate * F32(unit))
-        geometry = self.conv.struct()
-        return int(kernels(f"{name}_{self.kind}", geometry, self.e, self.x, subset, self.qas, rate, *rounding, w))
+        operands = self.conv.struct(), self.e, self.x, subset, self.qas, rate
+        part = np.ascontiguousarray(w[:, : self.held])
+        saturated = int(kernels(f"{name}_{self.kind}", *operands, *rounding, part))
+        w[:, : self.held] = part
+        return saturated
 
 
 def rounded(total: Array) -> tuple[Array, Array]:
@@ -177,8 +183,8 @@ def test_pointwise_dgrad_by_panels(
     base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
     pointer = address(total)
     store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
-    pairs = seed % 2
-    kernels("conv2d_pointwise_dgrad_s8", conv.struct(), e, in_pairs(w) if pairs else w, pairs, panels, scratch, store)
+    parts = Parts.of(w, rng.choice([*range(0, in_c, 2), in_c]))
+    kernels("conv2d_pointwise_dgrad_s8", conv.struct(), e, parts.struct(), panels, scratch, store)
     np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
 
 
@@ -311,7 +317,9 @@ def test_stochastic_rounding_keeps_the_mean(kernels: Kernels, kind: str) -> None
     conv = Conv(1, 100, 100, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
     e, x = np.ones((100, 1, 1), ERROR_TYPES[kind]), np.ones((100, 1, 1), np.int8)
     w, qas = np.zeros(conv.weight, np.int8), np.ones(100, F32)
-    kernels(f"conv2d_update_weight_{kind}", conv.struct(), e, x, Subset(None, None, 100, 100), qas, 0.1, Random(), w)
+    kernels(
+        f"conv2d_update_weight_{kind}", conv.struct(), e, x, Subset(None, None, 100, 100, 100), qas, 0.1, Random(), w
+    )
     assert set(np.unique(w)) == {-1, 0}
     assert abs(w.mean() + 0.1) < 0.01
 
@@ -323,7 +331,7 @@ def test_a_residual_loses_no_step(kernels: Kernels, kind: str) -> None:
     e, x = np.ones((10, 1, 1), ERROR_TYPES[kind]), np.ones((10, 1, 1), np.int8)
     w, rest, qas = np.zeros(conv.weight, np.int8), np.zeros(conv.weight, np.int8), np.ones(10, F32)
     for _ in range(10):
-        subset = Subset(None, None, 10, 10)
+        subset = Subset(None, None, 10, 10, 10)
         kernels(f"conv2d_update_weight_residual_{kind}", conv.struct(), e, x, subset, qas, 25.6, rest, w)
     assert (w == -1).all()
     assert (np.abs(rest) <= 10 / 2).all()

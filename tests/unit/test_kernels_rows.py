@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, convs, int8s, requantized
-from kernel_layouts import LAYOUTS, UNTOUCHED, memory, rows_and_input
+from kernel_layouts import LAYOUTS, UNTOUCHED, Parts, memory, rows_and_input
 from kernel_library import Array, Conv2dRows, Kernels, Layout, Weights, address
 
 
@@ -85,16 +85,19 @@ def test_strips_of_panels(
     np.testing.assert_array_equal(target.data, expected.data)  # and nothing else was written
 
 
-@given(convs(), SEEDS, st.integers(1, 5))
+@given(convs(), SEEDS, st.integers(1, 5), st.data())
 @FEW
-def test_a_convolution_of_weights_in_their_own_order(kernels: Kernels, conv: Conv, seed: int, panels: int) -> None:
+def test_a_convolution_of_weights_in_their_own_order(
+    kernels: Kernels, conv: Conv, seed: int, panels: int, data: st.DataObject
+) -> None:
+    """Of all input channels, or of the first ones."""
     conv = replace(conv, groups=1, group_in=conv.groups * conv.group_in, group_out=conv.groups * conv.group_out)
     x, w, bias, scale = _operands(conv, seed)
-    y, weights = (
-        np.full((conv.out_c, *conv.out), UNTOUCHED, np.int8),
-        Weights(address(w), address(bias), address(scale)),
-    )
-    kernels("conv2d_panels_s8", conv.struct(), x, weights, panels, _scratch(w[0].size, 4 * panels + 1), y)
+    window = conv.kernel[0] * conv.kernel[1]
+    n = data.draw(st.sampled_from([n for n in range(1, conv.in_c + 1) if n * window % 2 == 0 or n == conv.in_c]))
+    y, parts = np.full((conv.out_c, *conv.out), UNTOUCHED, np.int8), Parts.of(w, n)
+    work = panels, _scratch(w[0].size, 4 * panels + 1)
+    kernels("conv2d_panels_s8", conv.struct(), x, parts.struct(), bias, scale, *work, y)
     np.testing.assert_array_equal(y, _expected(conv, x, w, bias, scale))
 
 

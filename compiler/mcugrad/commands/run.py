@@ -11,6 +11,7 @@ import numpy as np
 
 from mcugrad.errors import McugradError
 from mcugrad.files import write_file
+from mcugrad.simulate.state import in_onnx_order
 
 if TYPE_CHECKING:
     from mcugrad.simulate.board import Board
@@ -150,16 +151,9 @@ def _save_path(folder: Path, options: RunOptions) -> Path:
 
 
 def save_state(path: Path, manifest: dict[str, Any], state: bytes) -> None:
-    """The trained state as an .npz: every tensor by its name, its channels in ONNX's order, and the raw bytes as
-    `state`."""
-    arrays = {"state": np.frombuffer(state, np.uint8)}
-    for row in manifest["state"]:
-        count = int(np.prod(row["shape"]))
-        values = np.frombuffer(state, row["dtype"], count, row["offset"])
-        values = values.reshape(row["shape"])
-        for axis, order in row.get("channel_order", {}).items():
-            values = values.take(np.argsort(order), int(axis))
-        arrays[row["name"]] = values
+    """The trained state as an .npz: every tensor by its name, whole, its channels in ONNX's order, and the raw bytes
+    as `state`."""
+    arrays = {"state": np.frombuffer(state, np.uint8), **in_onnx_order(manifest, state)}
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     write_file(path, content.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -95,12 +96,13 @@ def _state(model: Model, selection: Selection, layout: Layout) -> list[dict[str,
     for field in layout.fields:
         buffer = field.buffer
         row = {"name": buffer.name, "dtype": buffer.dtype, "shape": list(buffer.shape), "offset": field.offset}
-        role, origin, order = "error_ratio", "", {}
+        role, origin, more = "error_ratio", "", {}
         if (parameter := parameters.get(buffer.name)) is not None:
-            role, origin, order = parameter.role.value, parameter.onnx_name, _order(parameter, {})
+            role, origin = parameter.role.value, parameter.onnx_name
+            more = _order(parameter, {}) | _frozen(parameter, buffer)
         elif (parameter := kept.get(buffer.name)) is not None:
-            role, order = selection.rest_name, _order(parameter, _trained(parameter, selection))
-        rows.append(row | {"role": role, "layer": buffer.layer, "initializer": origin, **order})
+            role, more = selection.rest_name, _order(parameter, _trained(parameter, selection))
+        rows.append(row | {"role": role, "layer": buffer.layer, "initializer": origin, **more})
     return rows
 
 
@@ -118,6 +120,14 @@ def _order(parameter: Parameter, trained: Mapping[int, Sequence[int]]) -> dict[s
     orders = sorted(parameter.order.items())
     order = {str(axis): [channels[i] for i in trained.get(axis, range(len(channels)))] for axis, channels in orders}
     return {"channel_order": order} if order else {}
+
+
+def _frozen(parameter: Parameter, held: Buffer) -> dict[str, Any]:
+    """The input channels of a weight that are not in the state, which holds the ones before them."""
+    if held.shape == parameter.value.shape:
+        return {}
+    rest = parameter.value[:, held.shape[1] :]
+    return {"frozen": {"shape": list(rest.shape), "base64": base64.b64encode(rest.tobytes()).decode()}}
 
 
 def _tensors(program: Program) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tvm import relax, te, tirx
 
+from mcugrad.descriptors import subset
 from mcugrad.ops.operator import Attrs, Type, attributes, define, dtype, f32, i32, shape
 from mcugrad.program import Argument, Null, Random, Rate, Ref, Value
 
@@ -159,12 +160,11 @@ def lower_weight(
 
     (acc, qas), name, ws = gradient, low.name(weight), shape(weight)
     head = wgrad_call(low, low.definition(acc), ws, variant)
-    (inputs, n_inputs), (outputs, n_outputs) = (_runs(low, f"{name}.{s}", attrs[s]) for s in ("inputs", "outputs"))
-    subset = low.subset(inputs, outputs, n_inputs, n_outputs)
+    inputs, outputs = (_runs(low, f"{name}.{s}", attrs[s]) for s in ("inputs", "outputs"))
     macs = head.macs * count(attrs["inputs"]) * count(attrs["outputs"]) // (ws[0] * ws[1])
     factors = low.name(qas, f"{name}.qas")
     rate = Rate(attrs["rate"], low.scaled_error(low.definition(acc).args[0]))
-    args = (*head.args, subset, Ref(factors), rate, *rounding, Ref(name))
+    args = (*head.args, subset(inputs, outputs, ws[1]), Ref(factors), rate, *rounding, Ref(name))
     reads = [*head.reads, factors]
     low.update_call(
         head.kernel, head.layer, "Conv", args, reads, name, var, macs=macs, rest=rest, returns_saturated=True

@@ -10,6 +10,7 @@ from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
 from mcugrad.plan.schedule import schedule
+from mcugrad.plan.split import split_weights
 from mcugrad.plan.stream import frontier, stream_pushed, stream_where_needed
 from mcugrad.plan.strips import use_strips
 from mcugrad.program import Program
@@ -43,7 +44,7 @@ def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, i
 def _lowered(model: Model, step: TrainingStep | None) -> Program:
     from mcugrad.plan.lower import lower_forward, lower_step
 
-    return pack_masks(use_panels(lower_forward(model) if step is None else lower_step(model, step)))
+    return pack_masks(use_panels(split_weights(lower_forward(model) if step is None else lower_step(model, step))))
 
 
 def _ordered(program: Program) -> Program:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mcugrad.descriptors import geometry
+from mcugrad.descriptors import geometry, split_weights
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
@@ -36,7 +36,7 @@ def use_panels_backward(program: Program) -> Program:
         buffers[scratch.name] = scratch
         before, last = call.args[:-1], call.args[-1]
         if call.kernel == DGRAD:
-            before = (*before, Value(int(buffers[call.reads[1]].in_pairs)))
+            before = (*before[:-1], split_weights(buffers[call.reads[1]]))
         args: tuple[Argument, ...] = (*before, Value(panels), Ref(scratch.name), last)
         kernel = DGRAD_BY_PANELS if call.kernel == DGRAD else UPDATES[call.kernel]
         calls.append(replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch.name)))
@@ -51,6 +51,10 @@ def is_pointwise_gradient(call: KernelCall) -> bool:
     ones = ("k_h", "k_w", "stride_h", "stride_w", "groups")
     same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["pad_top"] == g["pad_left"] == 0
     return same and all(g[name] == 1 for name in ones) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
+
+
+def is_pointwise_dgrad(call: KernelCall) -> bool:
+    return call.kernel == DGRAD and is_pointwise_gradient(call)
 
 
 def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:

@@ -19,12 +19,10 @@ from mcugrad.program import (
     ErrorType,
     KernelCall,
     Kind,
-    Null,
     Phase,
     Program,
     Ref,
     Store,
-    Struct,
     Value,
     Work,
     root_of,
@@ -233,11 +231,6 @@ class Lowering:
         state = (parameter,) if rest is None else (parameter, rest)
         call = KernelCall(kernel, layer, op, tuple(args), (*reads, *state), state, phase="backward")
         self.calls.append(replace(call, work="wgrad", macs=macs, returns_saturated=returns_saturated))
-
-    def subset(self, inputs: Ref | Null, outputs: Ref | Null, n_inputs: int, n_outputs: int) -> Struct:
-        """mg_subset_t."""
-        pointers = (("inputs", inputs), ("outputs", outputs))
-        return Struct("mg_subset_t", (*pointers, ("n_inputs", n_inputs), ("n_outputs", n_outputs)))
 
     def loss(self, var: relax.Var) -> None:
         """The scalar loss, written through the caller's pointer by the kernel that also starts the backward."""

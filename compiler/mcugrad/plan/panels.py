@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcugrad.descriptors import conv2d_rows, geometry, layout, weights
-from mcugrad.plan.gradients import DGRAD, is_pointwise_gradient
+from mcugrad.descriptors import conv2d_rows, geometry, layout, split_weights, weights
+from mcugrad.plan.gradients import is_pointwise_dgrad
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
 
@@ -29,7 +29,7 @@ def use_panels(program: Program) -> Program:
     for name in packed:
         buffers[name] = _in_pairs(buffers[name])
     for call in program.calls:
-        if not _is_dense(call) or call.reads[1] not in packed:
+        if not is_dense(call) or call.reads[1] not in packed:
             calls.append(call)
             continue
         taps = buffers[call.reads[1]].shape[1]
@@ -44,48 +44,49 @@ def use_panels_of_unpacked(program: Program) -> Program:
     """The same for what `use_panels` left, where the arena need not grow for it. Wants calls in their final order."""
     buffers, calls = dict(program.buffers), []
     for call, room in zip(program.calls, room_of_calls(program), strict=True):
-        panels, elements = _strip(program, call, room) if _is_dense(call) and call.kernel == CONVOLUTION else (0, 0)
+        panels, elements = _strip(program, call, room) if is_dense(call) and call.kernel == CONVOLUTION else (0, 0)
         if panels == 0:
             calls.append(call)
             continue
         scratch = Buffer(f"{call.writes[0]}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
         buffers[scratch.name] = scratch
-        conv, x, *_, y = call.args
-        args: tuple[Argument, ...] = (conv, x, _weights(call), Value(panels), Ref(scratch.name), y)
+        conv, x, _, bias, scale, y = call.args
+        work = Value(panels), Ref(scratch.name)
+        args: tuple[Argument, ...] = (conv, x, split_weights(buffers[call.reads[1]]), bias, scale, *work, y)
         calls.append(replace(call, kernel="mg_conv2d_panels_s8", args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
 def _strip(program: Program, call: KernelCall, room: int) -> tuple[int, int]:
-    """How many panels at once and the int16 elements for them and two channels of weights; none where not one fits."""
-    weight, y = (program.buffers[n] for n in (call.reads[1], call.writes[0]))
-    taps = weight.elements // weight.shape[0]
+    """How many panels at once and the int16 elements for them and two channels of weights; none where not one fits,
+    unless the weights are in two parts."""
+    g, weight = geometry(call), program.buffers[call.reads[1]]
+    taps = g["in_c"] * g["k_h"] * g["k_w"]
     taps += taps % 2
     most = (room // 2 - taps) // (4 * taps)
-    if most < 1:
+    if most < 1 and not weight.frozen:
         return 0, 0
-    panels = panels_at_once(-(-y.shape[2] * y.shape[3] // 4), most)
+    panels = panels_at_once(-(-g["out_h"] * g["out_w"] // 4), most)
     return panels, (4 * panels + 1) * taps
 
 
 def packed_weights(program: Program) -> set[str]:
     """The weights that lie in pairs: constants that dense convolutions read, and nobody else but their gradients by
     panels. (The other gradients want OIHW.)"""
-    dense = {c.reads[1] for c in program.calls if _is_dense(c)}
+    dense = {c.reads[1] for c in program.calls if is_dense(c)}
     others = {n for c in program.calls for n in (*c.reads, *c.writes) if not _takes_pairs(c, n)}
     return {n for n in dense - others if program.buffers[n].kind is Kind.CONST}
 
 
 def _takes_pairs(call: KernelCall, weight: str) -> bool:
-    gradient = call.kernel == DGRAD and is_pointwise_gradient(call)
-    return (_is_dense(call) or gradient) and weight == call.reads[1]
+    return (is_dense(call) or is_pointwise_dgrad(call)) and weight == call.reads[1]
 
 
 def in_pairs(w: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """OIHW weights as (out_c / 2, K, 2), K = in_c * k_h * k_w; out_c and K rounded up to even with zeros."""
     flat = w.reshape(w.shape[0], -1)
     padded = np.pad(flat, [(0, n % 2) for n in flat.shape])
-    return np.ascontiguousarray(padded.reshape(-1, 2, padded.shape[1]).transpose(0, 2, 1))
+    return np.ascontiguousarray(padded.reshape(len(padded) // 2, 2, padded.shape[1]).transpose(0, 2, 1))
 
 
 def _in_pairs(weight: Buffer) -> Buffer:
@@ -94,7 +95,7 @@ def _in_pairs(weight: Buffer) -> Buffer:
     return replace(weight, shape=value.shape, value=value, in_pairs=True)
 
 
-def _is_dense(call: KernelCall) -> bool:
+def is_dense(call: KernelCall) -> bool:
     return call.kernel in POSITIONS and geometry(call)["groups"] == 1
 
 

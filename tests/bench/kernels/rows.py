@@ -92,10 +92,12 @@ def _gradient(row: Row) -> tuple[str, str]:
     if row.kind == "dgrad":
         kernel = "mg_conv2d_pointwise_dgrad_s8"
         fields = ".out = y, .out_type = MG_S8, .base_scale = 0x1p-14f, .scale = 1.0f, .inv_scale = 1.0f"
-        return kernel, f"mg_store_t s = {{{fields}}}; {kernel}(&g, x, w, true, {PANELS}, scratch, &s);"
+        weights = "const mg_split_weights_t pairs = {NULL, w, 0};"
+        return kernel, f"{weights} mg_store_t s = {{{fields}}}; {kernel}(&g, x, &pairs, {PANELS}, scratch, &s);"
     kernel = "mg_conv2d_pointwise_update_weight_s8"
-    subset = f"const mg_subset_t all = {{NULL, NULL, {row.in_c}, {row.out_c}}}; const mg_random_t random = {{1, 1, 0}};"
-    return kernel, f"{subset} {kernel}(&g, y, x, &all, scale, 0x1p-20f, &random, {PANELS}, scratch, w);"
+    subset = f"const mg_subset_t all = {{NULL, NULL, {row.in_c}, {row.out_c}, {row.in_c}}};"
+    random = "const mg_random_t random = {1, 1, 0};"
+    return kernel, f"{subset} {random} {kernel}(&g, y, x, &all, scale, 0x1p-20f, &random, {PANELS}, scratch, w);"
 
 
 def cmsis(row: Row) -> str | None:

@@ -28,6 +28,7 @@ from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import Firmware, build, read_manifest
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Schedule, Session
+from mcugrad.simulate.state import tensors
 from mcugrad.simulate.toolchain import Compiler, find_tool, tool_version
 
 from .networks import NETWORKS, ROOT, TRAIN, Array
@@ -139,12 +140,9 @@ class Training:
 
     def arrays(self, state: bytes) -> dict[str, Array]:
         """The tensors inside the bytes of <name>_state_t."""
-        found = {}
-        for entry in read_manifest(self.folder)["state"]:
-            if entry["role"] != "bookkeeping":
-                count = int(np.prod(entry["shape"]))
-                found[entry["name"]] = np.frombuffer(state, entry["dtype"], count, entry["offset"])
-        return found
+        manifest = read_manifest(self.folder)
+        found, rows = tensors(manifest, state), manifest["state"]
+        return {row["name"]: found[row["name"]] for row in rows if row["role"] != "bookkeeping"}
 
     def digest(self, arrays: Mapping[str, Array]) -> str:
         """SHA-256 of every trained tensor in the scheme's order, then of all error ratios, smallest first."""

@@ -5,8 +5,8 @@ void portable_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t c
                              const mg_weights_t *w, int16_t *scratch, int8_t *y);
 void portable_conv2d_strips_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
                                const mg_weights_t *w, int32_t panels, int16_t *scratch, int8_t *y);
-void portable_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int32_t panels,
-                               int16_t *scratch, int8_t *y);
+void portable_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *x, const mg_split_weights_t *w, const int32_t *bias,
+                               const float *scale, int32_t panels, int16_t *scratch, int8_t *y);
 void portable_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *x, const mg_weights_t *w, int16_t *scratch,
                                        int8_t *y);
 
@@ -75,17 +75,17 @@ int main(void) {
         mg_conv2d_rows_s8(&g, first, count, x + odd, &w, scratch, y[0]);
         portable_conv2d_rows_s8(&g, first, count, x + odd, &w, scratch, y[1]);
         expect_equal(y[0], y[1], OUTPUTS, "convolution", trial);
-        const int32_t panels = pick(1, PANELS);
+        const int32_t panels = pick(1, PANELS), even = pick(0, g.conv.in_c / 2) * 2;
         if (g.conv.out_c % 2 == 0 && g.conv.out_w >= 4) {
             memset(y, 77, sizeof y);
             mg_conv2d_strips_s8(&g, first, count, x + odd, &w, panels, scratch, y[0]);
             portable_conv2d_strips_s8(&g, first, count, x + odd, &w, panels, scratch, y[1]);
             expect_equal(y[0], y[1], OUTPUTS, "convolution by strips", trial);
         }
-        const mg_weights_t oihw = {weights + odd, w.bias, w.scale};
-        mg_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[0]);
-        portable_conv2d_panels_s8(&g.conv, x + odd, &oihw, panels, scratch, y[1]);
-        expect_equal(y[0], y[1], OUTPUTS, "convolution from OIHW weights", trial);
+        const mg_split_weights_t parts = {weights + odd, weights, even > 0 ? even : g.conv.in_c}; /* any bytes are weights */
+        mg_conv2d_panels_s8(&g.conv, x + odd, &parts, w.bias, w.scale, panels, scratch, y[0]);
+        portable_conv2d_panels_s8(&g.conv, x + odd, &parts, w.bias, w.scale, panels, scratch, y[1]);
+        expect_equal(y[0], y[1], OUTPUTS, "convolution of weights in two parts", trial);
     }
     for (int32_t trial = 0; trial < 600; trial++) {
         mg_conv2d_t c = {.in_c = pick(1, TAPS), .out_c = pick(1, CHANNELS), .x_zero = pick(-128, 127)};
