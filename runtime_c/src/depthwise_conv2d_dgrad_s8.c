@@ -1,7 +1,7 @@
 /* The gradient of a depthwise convolution by its input, for int8 errors: a depthwise convolution of the error with the
  * kernel turned around, one output apart; where the forward's stride is s, s - 1 zeros lie between two errors. */
+#include "depthwise_widen.inc"
 #include "error.inc"
-#include "mg_depthwise.h"
 
 static mg_conv2d_t transposed(const mg_conv2d_t *g) {
     mg_conv2d_t t = *g;
@@ -54,7 +54,7 @@ static void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *
         *turned++ = w[k - 1];
     }
     if (g->stride_h == 1 && g->stride_w == 1) {
-        mg_depthwise_widen(d, e);
+        widen_channel(d, e);
     } else if (d->inside_rows > 0) {
         widen_apart(d, g, e);
     }

@@ -1,24 +1,45 @@
 /* Depthwise convolution: every output channel reads one input channel. */
-#include "mg_depthwise.h"
+#include "depthwise_widen.inc"
+
+/* The other rows of the tile: those whose sums have no room, or that lie at the ring's beginning. */
+MG_HOT void requantize_rest(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
+    const int32_t first = d->taps.rows;
+    for (int32_t done = first; done < d->rows; done += d->taps.rows) {
+        const int32_t slot = (d->oy + done) % d->y->rows;
+        mg_depthwise_rows(d, mg_min_i32(d->rows - done, d->y->rows - slot));
+        mg_depthwise_sums(&d->taps, d->plane + done * d->taps.row_step, w->w, d->sums);
+        mg_requantize_sums(&d->quantize, d->sums, w->scale, y + (slot * d->y->row + d->ox));
+    }
+    mg_depthwise_rows(d, first);
+}
+
+/* The present tile of all channels. */
+static void tile_of_channels(mg_depthwise_t *d, const int8_t *x, const mg_weights_t *w, int8_t *y) {
+    const mg_conv2d_t *g = d->g;
+    const int32_t multiplier = g->out_c / g->in_c, taps = g->k_h * g->k_w;
+    mg_weights_t at = *w;
+    for (int32_t c = g->in_c; c > 0; c--, x += d->x->channel) {
+        widen_channel(d, x);
+        for (int32_t m = multiplier; m > 0; m--, y += d->y->channel, at.w += taps, at.bias++, at.scale++) {
+            d->taps.bias = *at.bias;
+            mg_depthwise_sums(&d->taps, d->plane, at.w, d->sums);
+            mg_requantize_sums(&d->quantize, d->sums, at.scale, y + d->y_at);
+            if (d->taps.rows < d->rows) {
+                requantize_rest(d, &at, y);
+            }
+        }
+    }
+}
 
 void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                                  const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y) {
-    const mg_conv2d_t *conv = &g->conv;
-    const int32_t multiplier = conv->out_c / conv->in_c, taps = conv->k_h * conv->k_w, end = first + count;
+    const int32_t end = first + count;
     mg_depthwise_t d;
-    mg_depthwise_begin(&d, conv, &g->x, &g->y, count, scratch);
+    mg_depthwise_begin(&d, &g->conv, &g->x, &g->y, count, scratch);
     for (int32_t oy = first; oy < end; oy += d.tile_rows) {
-        for (int32_t ox = 0; ox < conv->out_w; ox += d.tile_w) {
+        for (int32_t ox = 0; ox < g->conv.out_w; ox += d.tile_w) {
             mg_depthwise_tile(&d, oy, end, ox);
-            mg_weights_t at = *w;
-            const int8_t *from = x;
-            int8_t *to = y;
-            for (int32_t c = conv->in_c; c > 0; c--, from += g->x.channel) {
-                mg_depthwise_widen(&d, from);
-                for (int32_t m = multiplier; m > 0; m--, to += g->y.channel, at.w += taps, at.bias++, at.scale++) {
-                    mg_depthwise_requantized(&d, &at, to);
-                }
-            }
+            tile_of_channels(&d, x, w, y);
         }
     }
 }

@@ -34,15 +34,6 @@ static mg_range_t inside(int32_t first, int32_t cells, int32_t size) {
     return (mg_range_t){begin, mg_max_i32(begin, end)};
 }
 
-/* The next sums are of at most `rows` rows. */
-static void set_rows(mg_depthwise_t *d, int32_t rows) {
-    const int32_t n = mg_min_i32(rows, d->sum_rows), pitch = 4 * d->taps.quads;
-    const bool one_row = d->y->row == pitch && d->columns == pitch; /* then several are one */
-    d->taps.rows = n;
-    d->quantize.rows = one_row ? 1 : n;
-    d->quantize.columns = one_row ? n * pitch : d->columns;
-}
-
 void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
     const mg_conv2d_t *g = d->g;
     if (d->rows > 0 && d->oy == oy && d->ox == ox) {
@@ -67,40 +58,6 @@ void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
     if (d->y != NULL) {
         const int32_t y_slot = oy % d->y->rows;
         d->y_at = y_slot * d->y->row + ox;
-        set_rows(d, mg_min_i32(d->rows, d->y->rows - y_slot));
-    }
-}
-
-void mg_depthwise_widen(mg_depthwise_t *d, const int8_t *x) {
-    const int32_t rows = d->widen.rows;
-    if (rows <= 0) {
-        return;
-    }
-    mg_widen_rows(&d->widen, x + d->x_at, d->inside);
-    if (rows < d->inside_rows) { /* the rest lies at the ring's beginning */
-        mg_widen_t rest = d->widen;
-        rest.rows = d->inside_rows - rows;
-        mg_widen_rows(&rest, x + d->ix, d->inside + rows * d->taps.pitch);
-    }
-}
-
-/* The other rows of the tile: those whose sums had no room, or that lie at the ring's beginning. */
-static void requantize_rest(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
-    const int32_t first = d->taps.rows;
-    for (int32_t done = first; done < d->rows; done += d->taps.rows) {
-        const int32_t slot = (d->oy + done) % d->y->rows;
-        set_rows(d, mg_min_i32(d->rows - done, d->y->rows - slot));
-        mg_depthwise_sums(&d->taps, d->plane + done * d->taps.row_step, w->w, d->sums);
-        mg_requantize_sums(&d->quantize, d->sums, w->scale, y + (slot * d->y->row + d->ox));
-    }
-    set_rows(d, first);
-}
-
-void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
-    d->taps.bias = *w->bias;
-    mg_depthwise_sums(&d->taps, d->plane, w->w, d->sums);
-    mg_requantize_sums(&d->quantize, d->sums, w->scale, y + d->y_at);
-    if (d->taps.rows < d->rows) {
-        requantize_rest(d, w, y);
+        mg_depthwise_rows(d, mg_min_i32(d->rows, d->y->rows - y_slot));
     }
 }

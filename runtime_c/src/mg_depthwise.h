@@ -64,9 +64,14 @@ void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout
                         int32_t count, int16_t *scratch);
 /* The tile of rows [oy, min(oy + tile_rows, end)) from column ox on; clears the plane. */
 void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox);
-/* The plane of the input channel at x. */
-void mg_depthwise_widen(mg_depthwise_t *d, const int8_t *x);
-/* The present tile of the output channel at y, with this channel's w, bias and scale. */
-void mg_depthwise_requantized(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y);
+
+/* The next sums are of at most `rows` rows. */
+static inline void mg_depthwise_rows(mg_depthwise_t *d, int32_t rows) {
+    const int32_t n = mg_min_i32(rows, d->sum_rows), pitch = 4 * d->taps.quads;
+    const bool one_row = d->y->row == pitch && d->columns == pitch; /* then several are one */
+    d->taps.rows = n;
+    d->quantize.rows = one_row ? 1 : n;
+    d->quantize.columns = one_row ? n * pitch : d->columns;
+}
 
 #endif

@@ -33,8 +33,6 @@
 #define mg_depthwise_conv2d_dgrad_s8 portable_depthwise_conv2d_dgrad_s8
 #define mg_depthwise_begin portable_depthwise_begin
 #define mg_depthwise_tile portable_depthwise_tile
-#define mg_depthwise_widen portable_depthwise_widen
-#define mg_depthwise_requantized portable_depthwise_requantized
 #define mg_depthwise_conv2d_rows_s8 portable_depthwise_conv2d_rows_s8
 void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s);
