@@ -10,7 +10,7 @@ from typing import Any
 
 from mcugrad.program import Buffer, KernelCall, Null, Ref, Struct
 
-PLANE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 1024, 256  # as in mg_depthwise.h
+PLANE_PITCH, WIDE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 72, 1024, 256  # as in mg_depthwise.h
 
 
 def layout(dims: Sequence[int], *, rows_first: bool = False) -> Struct:
@@ -64,7 +64,8 @@ def depthwise_scratch(
     """
     (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
     span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
-    pitch = max(PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
+    wide = tuple(w[2:]) == (3, 3) and s_w <= 2 and d_h == d_w == 1 and y[3] > ((PLANE_PITCH - 3) // s_w + 1) & ~3
+    pitch = max(WIDE_PITCH if wide else PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
     columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
     tile_rows = min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
     sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)

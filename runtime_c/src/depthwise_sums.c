@@ -24,6 +24,7 @@ MG_HOT void sum_quad(const mg_depthwise_taps_t *t, const int16_t *plane, const i
 typedef void sums_t(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);
 sums_t mg_depthwise_sums_3s1, mg_depthwise_sums_5s1, mg_depthwise_sums_7s1;
 sums_t mg_depthwise_sums_3s2, mg_depthwise_sums_5s2, mg_depthwise_sums_7s2;
+sums_t mg_depthwise_sums_wide_3s1, mg_depthwise_sums_wide_3s2;
 #endif
 
 static void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
@@ -39,6 +40,8 @@ void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict pla
                        int32_t *restrict sums) {
 #if MG_ARMV7EM
     switch (t->square) { /* such windows fit into the pitch that assembly assumes */
+    case 1: mg_depthwise_sums_wide_3s1(t, plane, w, sums); return;
+    case 2: mg_depthwise_sums_wide_3s2(t, plane, w, sums); return;
     case 3: mg_depthwise_sums_3s1(t, plane, w, sums); return;
     case 4: mg_depthwise_sums_3s2(t, plane, w, sums); return;
     case 5: mg_depthwise_sums_5s1(t, plane, w, sums); return;

@@ -7,11 +7,14 @@ static int32_t plane_rows(const mg_conv2d_t *g, int32_t rows) { return (rows - 1
 
 void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout_t *x, const mg_layout_t *y,
                         int32_t count, int16_t *scratch) {
+    const bool dilated = g->dilation_h != 1 || g->dilation_w != 1;
+    const bool square = g->k_h == g->k_w && g->stride_w <= 2 && !dilated && (g->k_w & 1) != 0;
+    const bool wide = square && g->k_w == 3 && g->out_w > ((MG_PLANE_PITCH - 3) / g->stride_w + 1) / 4 * 4;
     /* a window of four outputs fits, to an even column */
-    const int32_t pitch = mg_max_i32(MG_PLANE_PITCH, (3 * g->stride_w + span_w(g) + 1) & ~1);
+    const int32_t least = wide ? MG_WIDE_PITCH : MG_PLANE_PITCH;
+    const int32_t pitch = mg_max_i32(least, (3 * g->stride_w + span_w(g) + 1) & ~1);
     const int32_t fitting = ((pitch - span_w(g)) / g->stride_w + 1) & ~3;
     const int32_t rows = (MG_PLANE_ELEMENTS / pitch - span_h(g)) / g->stride_h + 1;
-    const bool dilated = g->dilation_h != 1 || g->dilation_w != 1;
     d->g = g, d->x = x, d->y = y;
     d->tile_w = mg_min_i32(fitting, (g->out_w + 3) & ~3);
     d->tile_rows = mg_min_i32(mg_max_i32(rows, 1), count);
@@ -22,7 +25,7 @@ void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout
     d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero};
     d->taps = (mg_depthwise_taps_t){.pitch = pitch, .row_step = g->stride_h * pitch, .k_h = g->k_h, .k_w = g->k_w};
     d->taps.stride_w = g->stride_w, d->taps.dilation_h = g->dilation_h, d->taps.dilation_w = g->dilation_w;
-    d->taps.square = g->k_h == g->k_w && g->stride_w <= 2 && !dilated && (g->k_w & 1) != 0 ? g->k_w + g->stride_w - 1 : 0;
+    d->taps.square = square ? g->k_w + g->stride_w - (wide ? 3 : 1) : 0;
     if (y != NULL) {
         d->quantize = (mg_requantize_sums_t){.y_row = y->row, .zero = g->y_zero, .min = g->y_min, .max = g->y_max};
     }

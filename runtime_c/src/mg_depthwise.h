@@ -9,8 +9,9 @@
 
 #include "mg_internal.h"
 
-/* The pitch of a plane in elements: a constant wherever assembly reads it (`pitch` of depthwise_sums_armv7em.S). */
-enum { MG_PLANE_PITCH = 40, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
+/* The pitch of a plane in elements: a constant wherever assembly reads it (depthwise_sums_armv7em.S), wide where that saves
+ * tiles of 3 x 3 windows. */
+enum { MG_PLANE_PITCH = 40, MG_WIDE_PITCH = 72, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
 
 /* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. */
 typedef struct {
@@ -25,7 +26,7 @@ typedef struct {
     int32_t rows, quads, bias;
     int32_t row_step; /* stride_h * pitch */
     int32_t pitch, k_h, k_w, stride_w, dilation_h, dilation_w;
-    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w is odd), else 0 */
+    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w is odd), less 2 where the plane is wide; else 0 */
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);

@@ -10,6 +10,7 @@
     .thumb
 
 .equ PITCH, 80              /* bytes of a row of the plane: MG_PLANE_PITCH */
+.equ WIDE_PITCH, 144        /* MG_WIDE_PITCH */
 
 /* The frame, below the registers: words from sp on; the weights of 5x5 and 7x7 lie behind. */
 .equ F_SKIP, 0              /* bytes from the end of a row of quads to the next */
@@ -105,20 +106,20 @@ quads   .req lr
     smlabt  sum1, x0, \o, sum1
 .endm
 
-.macro two3 row, at
+.macro two3 row, at, pitch
     \row    \at, r4, r5, bias, bias
-    \row    (\at + PITCH), r6, r7, sum0, sum1
-    \row    (\at + 2 * PITCH), r8, r9, sum0, sum1
+    \row    (\at + \pitch), r6, r7, sum0, sum1
+    \row    (\at + 2 * \pitch), r8, r9, sum0, sum1
     strd    sum0, sum1, [sums], #8
 .endm
 
-.macro window3 name, stride
+.macro window3 name, stride, pitch
     function \name
     enter   F_SUMS, (2 + \stride)
     weights3
 1:  ldr     quads, [sp, #F_QUADS]
-2:  two3    row3s\stride, 0
-    two3    row3s\stride, (4 * \stride)
+2:  two3    row3s\stride, 0, \pitch
+    two3    row3s\stride, (4 * \stride), \pitch
     adds    plane, plane, #(8 * \stride)
     subs    quads, quads, #1
     bne     2b
@@ -126,8 +127,10 @@ quads   .req lr
     .size \name, . - \name
 .endm
 
-    window3 mg_depthwise_sums_3s1, 1
-    window3 mg_depthwise_sums_3s2, 2
+    window3 mg_depthwise_sums_3s1, 1, PITCH
+    window3 mg_depthwise_sums_3s2, 2, PITCH
+    window3 mg_depthwise_sums_wide_3s1, 1, WIDE_PITCH
+    window3 mg_depthwise_sums_wide_3s2, 2, WIDE_PITCH
 
 /* ---- 5x5: a row of weights in registers, four outputs at a time ---------------------------------------------- */
 
