@@ -25,7 +25,11 @@ class _Command(TyperCommand):
     """Help that names arguments by their metavar alone: `MODEL.onnx`, not `{MODEL.onnx}` and `MODEL.onnx <path>`."""
 
     def get_help(self, ctx: Any) -> str:
-        return re.sub(r"\{(MODEL\.onnx|DIR)\}", r"\1", super().get_help(ctx)).replace(" <path>", "")
+        return (
+            re.sub(r"\{(MODEL\.onnx|DIR|STATE)\}", r"\1", super().get_help(ctx))
+            .replace(" <path>", "")
+            .replace(" <list[Path]>", "")
+        )
 
 
 app = typer.Typer(
@@ -170,7 +174,8 @@ def run(
         int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")
     ] = 0,
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="W.npz", help="trained weights (default: a new file in DIR)")
+        Path | None,
+        typer.Option("--save", metavar="F", help="what was learned, .npz or .state (default: a new .npz in DIR)"),
     ] = None,
     cache_prefix: Annotated[
         bool, typer.Option("--cache-prefix", help="run the layers before the first that trains in the first epoch only")
@@ -184,6 +189,47 @@ def run(
     from mcugrad.commands.run import RunOptions, run_command
 
     return run_command(folder, RunOptions(on, train, test, epochs, lr, schedule.value, seed, save, cache_prefix))
+
+
+Compiled = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="DIR", help="a folder that `compile` wrote (default: where the state lies)"),
+]
+Out = Annotated[Path, typer.Option("-o", metavar="OUT", help="a new file: .onnx, .npz or .state")]
+
+
+@app.command(cls=_Command)
+def pull(
+    source: Annotated[Path, typer.Argument(metavar="STATE", help="a .state file, or an .npz that `run` wrote")],
+    out: Out,
+    model: Compiled = None,
+) -> None:
+    """Turn what a device learned into ONNX, NumPy or a state file.
+
+    The ONNX file is the network that was compiled, with the trained values: onnxruntime gives the device's outputs on
+    it, and compiling it makes a device that has learned as much.
+    """
+    from mcugrad.commands.pull import pull_command
+
+    pull_command(source, model, out)
+
+
+@app.command(cls=_Command)
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="STATE", help="two or more, of one model")],
+    out: Out,
+    weights: Annotated[
+        list[float] | None, typer.Option("--weight", metavar="W", help="of each state, in their order (default: 1)")
+    ] = None,
+    model: Compiled = None,
+) -> None:
+    """Average what several devices learned.
+
+    Integers are averaged as integers, weight by weight; every state must be of the same compilation.
+    """
+    from mcugrad.commands.pull import merge_command
+
+    merge_command(sources, model, weights or [], out)
 
 
 @app.command(cls=_Command)

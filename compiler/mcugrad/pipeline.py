@@ -76,6 +76,7 @@ def compile_file(
 
     `command` goes into the manifest. `report` is an HTML file to write too.
     """
+    from mcugrad import frontend
     from mcugrad.emit.folder import check_folder, write_folder
     from mcugrad.emit.manifest import manifest
     from mcugrad.report.html import check_report, write_report
@@ -87,7 +88,9 @@ def compile_file(
         check_report(report, folder)
     scheme = load_scheme(options.train)
     trains = scheme != "none"
-    imported = import_file(source, options, head=head_type(scheme, options.loss))
+    name = model_name(source)
+    graph = quantised_graph(frontend.load_model(source), name, options)
+    imported = import_quantised(graph, name, options, head=head_type(scheme, options.loss))
     compiled, project, budget = _fit(imported, scheme, options, board, source.name)
     facts = {
         "board": board.name,
@@ -104,9 +107,11 @@ def compile_file(
         "classes": options.classes,
         "model_hash": project.model_hash.hex() or None,
     }
-    text = manifest(compiled.model, compiled.selection, compiled.program, project.layout, budget, project.files, facts)
+    # What trains is written back into the graph: mcugrad pull.
+    files = project.files | ({f"{compiled.model.name}.onnx": graph.SerializeToString()} if trains else {})
+    text = manifest(compiled.model, compiled.selection, compiled.program, project.layout, budget, files, facts)
     html = _html(text, compiled, board) if report is not None else ""
-    write_folder(folder, {**project.files, "manifest.json": text})
+    write_folder(folder, {**files, "manifest.json": text})
     if report is not None:
         write_report(report, html)
     return Written(compiled, budget, _frontier(compiled, budget) if _trades(options) else ())
@@ -168,8 +173,12 @@ def import_file(source: Path, options: Options, *, head: HeadType) -> Model:
 
 def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, head: HeadType) -> Model:
     """As `import_file`, from a loaded graph."""
+    return import_quantised(quantised_graph(graph, name, options), name, options, head=head)
+
+
+def quantised_graph(graph: onnx.ModelProto, name: str, options: Options) -> onnx.ModelProto:
+    """The canonical QDQ graph that is compiled: normalised, quantised if it is float, with its final classes."""
     from mcugrad import frontend
-    from mcugrad.frontend.importer import import_model
 
     if frontend.is_quantized(graph):
         graph = frontend.prepare(graph)
@@ -182,6 +191,13 @@ def import_graph(graph: onnx.ModelProto, name: str, options: Options, *, head: H
         graph = frontend.quantize(graph, samples.x)
     if options.classes is not None:
         graph = frontend.replace_classifier(graph, options.classes)
+    return graph
+
+
+def import_quantised(graph: onnx.ModelProto, name: str, options: Options, *, head: HeadType) -> Model:
+    """The typed Relax model of a `quantised_graph`."""
+    from mcugrad.frontend.importer import import_model
+
     float_head = head == "float32" or (head == "stored" and options.classes is not None)
     return import_model(graph, name, float_head=float_head, int8_head=head == "int8")
 

@@ -42,10 +42,8 @@ def networks(found: Iterable[dict[str, Any]]) -> list[list[str]]:
         if name == LAYERS_OF[0]:
             lines.append(["– TTE", board, *_cells(TTE[board])])
         if board == LAYERS_OF[1]:
-            lines += [
-                [f"– {word}", board, *_cells(goal)]
-                for word, goal in zip(("must", "aim"), GOALS.get(name, ()), strict=False)
-            ]
+            goals = zip(("must", "aim"), GOALS.get(name, ()), strict=False)
+            lines += [[f"– {word}", board, *_cells(goal)] for word, goal in goals if goal != Figures()]
     return lines
 
 

@@ -86,14 +86,14 @@ def test_a_disk_that_fills_up_changes_nothing(tmp_path: Path, monkeypatch: pytes
     if exists:
         write_folder(out, _manifest("a.c"))
     before = tree(tmp_path)
-    write = Path.write_text
+    write = Path.write_bytes
 
     def full(self: Path, *args: Any, **kwargs: Any) -> int:
         if self.name == "manifest.json":
             raise OSError(28, "No space left on device")
         return write(self, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(McugradError, match=r"out cannot be written \(No space left on device\)"):
         write_folder(out, _manifest("b.c"))
     assert tree(tmp_path) == before

@@ -12,6 +12,7 @@ import numpy as np
 from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 from mcugrad.simulate.state import in_onnx_order
+from mcugrad.state_file import SUFFIX, saved_state, write_state
 
 if TYPE_CHECKING:
     from mcugrad.simulate.board import Board
@@ -151,8 +152,11 @@ def _save_path(folder: Path, options: RunOptions) -> Path:
 
 
 def save_state(path: Path, manifest: dict[str, Any], state: bytes) -> None:
-    """The trained state as an .npz: every tensor by its name, whole, its channels in ONNX's order, and the raw bytes
-    as `state`."""
+    """The trained state as a .state file, or as an .npz: every tensor by its name, whole, its channels in ONNX's order,
+    and the raw bytes as `state`."""
+    if path.suffix == SUFFIX:
+        write_state(path, saved_state(manifest, state))
+        return
     arrays = {"state": np.frombuffer(state, np.uint8), **in_onnx_order(manifest, state)}
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def write_folder(folder: Path, files: Mapping[str, str]) -> None:
+def write_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """Replace the generated files of `folder`; `files` includes the manifest. What else lies there (builds, trained
     weights, the user's own) stays as it is.
 
@@ -42,7 +42,7 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
             raise McugradError(f"{folder} cannot be written ({problem.strerror}): give -o another folder") from problem
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
     there = folder.is_dir()
     old = (generated_files(folder) or set()) if there else set()
     taken = sorted(name for name in set(files) - old if (folder / name).exists())
@@ -52,8 +52,8 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         )
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder if there else folder.parent))
     try:
-        for name, text in files.items():
-            (fresh / name).write_text(text, encoding="utf-8", newline="\n")
+        for name, content in files.items():
+            (fresh / name).write_bytes(content.encode() if isinstance(content, str) else content)
         if there:
             _exchange(folder, fresh, files, old)
         else:
@@ -63,7 +63,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _exchange(folder: Path, fresh: Path, files: Mapping[str, str], old: set[str]) -> None:
+def _exchange(folder: Path, fresh: Path, files: Mapping[str, str | bytes], old: set[str]) -> None:
     """The manifest goes last: until then the old one still names every file that may be ours."""
     for name in sorted(files, key=lambda n: (n == MANIFEST, n)):
         (fresh / name).replace(folder / name)

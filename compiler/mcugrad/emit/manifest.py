@@ -27,7 +27,7 @@ def manifest(
     program: Program,
     layout: Layout,
     budget: Budget,
-    files: Mapping[str, str],
+    files: Mapping[str, str | bytes],
     facts: Mapping[str, Any],
 ) -> str:
     """The JSON text. `selection` is what trains of `model`; `facts` come from the command: board, its core, command,

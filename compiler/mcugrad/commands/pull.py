@@ -1,0 +1,86 @@
+"""`mcugrad pull`: what a device learned, from a saved state to ONNX or NumPy; `mcugrad merge`: the mean of several."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcugrad.commands.run import save_state
+from mcugrad.errors import McugradError
+from mcugrad.files import write_file
+from mcugrad.simulate.build import read_manifest
+from mcugrad.state_file import SUFFIX, SavedState, read_state, saved_state, write_state
+from mcugrad.trained import merge, trained_onnx
+
+_ENDINGS = ".onnx (the trained network), .npz (its tensors) or .state (its bytes)"
+
+
+def pull_command(source: Path, folder: Path | None, target: Path) -> None:
+    """Write `target` from a .state file, or from the .npz of `mcugrad run`. Raises McugradError."""
+    check_target(target)
+    folder = folder or folder_of([source])
+    state = state_of(source, read_manifest(folder))
+    write_trained(folder, state, target)
+    print(f"{target}: what model '{state.model_name}' had learned after {state.step} steps of its plan")
+
+
+def merge_command(sources: Sequence[Path], folder: Path | None, weights: Sequence[float], target: Path) -> None:
+    """Write the weighted mean of states of one model. Raises McugradError."""
+    check_target(target)
+    if len(sources) < 2:
+        raise McugradError("one state has nothing to be merged with: give two or more")
+    folder = folder or folder_of(sources)
+    manifest = read_manifest(folder)
+    states = [state_of(path, manifest) for path in sources]
+    write_trained(folder, merge(manifest, states, weights or [1.0] * len(states)), target)
+    print(f"{target}: the mean of {len(states)} states of model '{states[0].model_name}'")
+
+
+def check_target(target: Path) -> None:
+    """Raises McugradError unless `target` can be written as one of the kinds of file, and is not there."""
+    if target.suffix not in (".onnx", ".npz", SUFFIX):
+        raise McugradError(f"{target}: what is it to be? Give -o a name that ends in {_ENDINGS}")
+    if target.exists():
+        raise McugradError(f"{target} exists: give -o another file, what was learned is not overwritten")
+    if not target.parent.resolve().is_dir():
+        raise McugradError(f"{target.parent} does not exist: create it, or give -o another file")
+
+
+def write_trained(folder: Path, state: SavedState, target: Path) -> None:
+    """`state` of the model in `folder` as the kind of file that the name of `target` says. Raises McugradError."""
+    if target.suffix == ".onnx":
+        write_file(target, trained_onnx(folder, state.state).SerializeToString())
+    elif target.suffix == SUFFIX:
+        write_state(target, state)
+    else:
+        save_state(target, read_manifest(folder), state.state)
+
+
+def folder_of(sources: Sequence[Path]) -> Path:
+    """The folder of a compiled model in which one of the files lies, or that it lies beside."""
+    for source in sources:
+        beside = source.resolve().parent
+        for folder in (beside, beside.parent):
+            if (folder / "manifest.json").is_file():
+                return folder
+    raise McugradError(
+        f"{sources[0]}: whose state is it? It lies in no folder that mcugrad compiled: say which with --model DIR"
+    )
+
+
+def state_of(source: Path, manifest: dict[str, Any]) -> SavedState:
+    """The state in a .state file or in an .npz that `mcugrad run` wrote, of this model. Raises McugradError."""
+    if source.suffix != ".npz":
+        return read_state(source, manifest)
+    try:
+        with np.load(source, allow_pickle=False) as data:
+            state = data["state"].tobytes()
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        raise McugradError(
+            f"{source} holds no trained state ({problem}): give a {SUFFIX} file, or the .npz that `mcugrad run` wrote"
+        ) from problem
+    return saved_state(manifest, state)
