@@ -217,7 +217,7 @@ def test_scheme_that_is_not_there(terminal: Terminal, model: Path, calib: Path) 
 # ---- the board ------------------------------------------------------------------------------------------------------
 def test_unknown_board(terminal: Terminal, model: Path, calib: Path) -> None:
     assert "did you mean mps2-an386?" in _refused(terminal, model, "--data", calib, "--board", "mps2-an368")
-    assert "did you mean mps2-an500?" in terminal.refuses("inspect", model, "--board", "mps2-an50")
+    assert "did you mean mps2-an500?" in terminal.refuses("inspect", model, "--board", "mps2-a500")
 
 
 def test_over_sram(terminal: Terminal, tmp_path: Path) -> None:
