@@ -17,6 +17,7 @@ static inline volatile uint32_t *mg_register(uint32_t address) { return (volatil
 
 void mg_window_start(void);           /* opens flash and RAM; every other address faults from now on */
 void mg_window_open(uint32_t device); /* the 4 KB page of a peripheral's registers, too; its driver calls it */
+void mg_window_open_memory(uint32_t begin, uint32_t bytes); /* the same for memory, which is not executed */
 
 void mg_report(const char *text); /* to whoever watches: the host's stderr, or the serial line */
 __attribute__((noreturn)) void mg_exit(int code);

@@ -53,6 +53,18 @@ class Uart(_Table):
     baud: int = Field(default=115200, gt=0)
 
 
+class Storage(_Table):
+    """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`. Under QEMU it
+    lies in the memory `backend` of `backend_bytes`, which a file can hold."""
+
+    base: int = Field(default=0, ge=0, lt=2**32)
+    bytes: int = Field(gt=0, lt=2**31)
+    sector_bytes: int = Field(gt=0, multiple_of=32)
+    program_bytes: Literal[1, 2, 4, 8, 16, 32]
+    backend: str | None = None
+    backend_bytes: int = Field(default=0, ge=0)
+
+
 class Run(_Table):
     """How a firmware is executed: by itself, or by QEMU's `machine` with 2^icount_shift ns an instruction."""
 
@@ -74,6 +86,7 @@ class Board(_Table):
     drivers: tuple[str, ...] = ()
     timer: Timer | None = None
     uart: Uart | None = None
+    storage: Storage | None = None
     run: Run
 
     @property
@@ -97,11 +110,21 @@ class Board(_Table):
     @property
     def defines(self) -> tuple[str, ...]:
         """What the drivers are compiled with."""
-        timer = (f"MG_TIMER_BASE={self.timer.base:#x}u",) if self.timer else ()
-        if self.uart is None:
-            return timer
-        clock = (f"MG_UART_CLOCK_HZ={self.uart.clock_hz}u", f"MG_UART_BAUD={self.uart.baud}u")
-        return (*timer, f"MG_UART_BASE={self.uart.base:#x}u", *clock)
+        found = [f"MG_TIMER_BASE={self.timer.base:#x}u"] if self.timer else []
+        if uart := self.uart:
+            found += [
+                f"MG_UART_BASE={uart.base:#x}u",
+                f"MG_UART_CLOCK_HZ={uart.clock_hz}u",
+                f"MG_UART_BAUD={uart.baud}u",
+            ]
+        if storage := self.storage:
+            sizes = {
+                "BYTES": storage.bytes,
+                "SECTOR_BYTES": storage.sector_bytes,
+                "PROGRAM_BYTES": storage.program_bytes,
+            }
+            found += [f"MG_STORAGE_BASE={storage.base:#x}u", *(f"MG_STORAGE_{k}={v}u" for k, v in sizes.items())]
+        return tuple(found)
 
     @property
     def native(self) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mcugrad.errors import McugradError
-from mcugrad.resources import targets_dir
+from mcugrad.resources import runtime_dir, targets_dir
 from mcugrad.simulate.board import Board, board_dir, board_sources
 from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.objects import fetch, keep, object_key
@@ -192,20 +192,22 @@ def _job(
     sanitize: bool,
 ) -> _Job:
     common = targets_dir() / "common"
-    folders = (*includes, common)
+    folders = (*includes, common, runtime_dir() / "include")
     headers = [path for folder in folders for path in sorted(folder.glob("*.h"))]
     flags = (*DIALECT, *_WARNINGS, *board.cpu_flags, *flags, *(_SANITIZERS if sanitize else ()))
     include_flags = tuple(f"-I{folder.resolve()}" for folder in folders)
+    defines = tuple(f"-D{define}" for define in board.defines)
+    sources = (*sources, *board_sources(board))
     if board.native or board.timer is None:
-        return _Job(tuple(sources), tuple(headers), board, compiler, flags + include_flags, (), 0)
+        return _Job(sources, tuple(headers), board, compiler, (*flags, *defines, *include_flags), (), 0)
     script = board_dir(board) / "link.ld"
     include_flags += tuple(f"-isystem{folder}" for folder in board.kind.includes())
     return _Job(
-        (*sources, *(common / name for name in _BARE_SOURCES), *board.kind.files(), *board_sources(board)),
+        (*sources, *(common / name for name in _BARE_SOURCES), *board.kind.files()),
         (*headers, script, common / "sections.ld"),
         board,
         compiler,
-        (*flags, *BARE, "-fstack-usage", *(f"-D{d}" for d in board.defines), *include_flags),
+        (*flags, *BARE, "-fstack-usage", *defines, *include_flags),
         (
             *("-nostartfiles", "-nodefaultlibs", f"-L{common}", "-T", str(script)),
             f"-Wl,--defsym=__stack_reserve={board.stack_reserve}",

@@ -6,6 +6,7 @@ any machine and in any run.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import struct
@@ -21,6 +22,7 @@ from mcugrad.simulate.board import Board
 from mcugrad.simulate.build import Firmware
 from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.session import Session, SessionResult, parse_result
+from mcugrad.simulate.storage import ENVIRONMENT, open_storage, qemu_storage
 from mcugrad.simulate.toolchain import find_tool
 
 _PROGRESS = re.compile(r"@mcugrad (before|train|after|steps|bench|predict) (\d+) (\d+) (\d+) ([0-9a-f]{8})$")
@@ -91,14 +93,17 @@ def run_program(
     *,
     on_line: Callable[[str], None] | None = None,
     timeout: float | None = None,
+    storage: Path | None = None,
 ) -> Output:
-    """Execute a firmware with `folder` as its current folder; `on_line` sees each line of stdout as it comes.
+    """Execute a firmware with `folder` as its current folder; `on_line` sees each line of stdout as it comes. `storage`
+    is the file of its flash, made if it is not there.
 
     However this ends, also by Ctrl-C, the child has ended too. Raises McugradError after `timeout` seconds.
     """
     child = subprocess.Popen(
-        _command(firmware),
+        _command(firmware, storage),
         cwd=folder,
+        env=os.environ if storage is None else {**os.environ, ENVIRONMENT: str(storage.resolve())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -175,19 +180,23 @@ def _cause(stderr: str) -> str | None:
     return next((line.strip() for line in stderr.splitlines() if any(mark in line for mark in marks)), None)
 
 
-def _command(firmware: Firmware) -> Sequence[str]:
+def _command(firmware: Firmware, storage: Path | None) -> Sequence[str]:
     board = firmware.board
     elf = str(firmware.elf.resolve())
-    if board.native:
-        return [elf]
-    return [*qemu_command(board), "-kernel", elf]
+    if not board.native:
+        return [*qemu_command(board, storage=storage), "-kernel", elf]
+    if storage is not None:
+        open_storage(board, storage)
+    return [elf]
 
 
-def qemu_command(board: Board, serial: str = "null") -> list[str]:
+def qemu_command(board: Board, serial: str = "null", storage: Path | None = None) -> list[str]:
     """QEMU with a board's machine and exact virtual time; the image is still to be added. `serial`: where its UART
-    leads, in QEMU's words (stdio, pty, a socket). Raises McugradError."""
+    leads, in QEMU's words (stdio, pty, a socket). `storage`: the file of its flash for saved states; without one they
+    last as long as QEMU. Raises McugradError."""
     return [
         *(find_tool(board.kind.emulator), "-M", str(board.run.machine), "-display", "none", "-monitor", "none"),
         *("-serial", serial, "-parallel", "none", "-icount", f"shift={board.run.icount_shift},sleep=off"),
         *("-semihosting-config", "enable=on,target=native", *board.kind.emulator_flags),
+        *(qemu_storage(board, storage) if storage is not None else ()),
     ]

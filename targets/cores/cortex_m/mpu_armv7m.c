@@ -34,12 +34,15 @@ void mg_window_start(void) {
     __asm__ volatile("dsb\n isb" ::: "memory");
 }
 
-/* In the first region that is free. */
-void mg_window_open(uint32_t device) {
+/* From the first region on that is free. */
+static void open(uint32_t begin, uint32_t bytes, uint32_t kind) {
     uint32_t region = 0;
     do *mg_register(MPU_RNR) = region++;
     while (*mg_register(MPU_RASR) & ENABLE);
-    const uint32_t page = device & ~4095u;
-    cover(region - 1, page, page + 4096u, READ_WRITE | NEVER_EXECUTE | DEVICE);
+    cover(region - 1, begin, begin + bytes, READ_WRITE | NEVER_EXECUTE | kind);
     __asm__ volatile("dsb\n isb" ::: "memory");
 }
+
+void mg_window_open(uint32_t device) { open(device & ~4095u, 4096u, DEVICE); }
+
+void mg_window_open_memory(uint32_t begin, uint32_t bytes) { open(begin, bytes, NORMAL); }

@@ -31,10 +31,13 @@ void mg_window_start(void) {
 }
 
 /* In the first region that is free. */
-void mg_window_open(uint32_t device) {
+static void open_next(uint32_t begin, uint32_t bytes, uint32_t kind) {
     uint32_t region = 0;
     do *mg_register(MPU_RNR) = region++;
     while (*mg_register(MPU_RLAR) & ENABLE);
-    const uint32_t page = device & ~4095u;
-    open(region - 1, page, page + 4096u, READ_WRITE | NEVER_EXECUTE, DEVICE);
+    open(region - 1, begin, begin + bytes, READ_WRITE | NEVER_EXECUTE, kind);
 }
+
+void mg_window_open(uint32_t device) { open_next(device & ~4095u, 4096u, DEVICE); }
+
+void mg_window_open_memory(uint32_t begin, uint32_t bytes) { open_next(begin, bytes, NORMAL); }
