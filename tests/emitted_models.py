@@ -93,7 +93,8 @@ class Emitted:
     def build(self) -> None:
         """Compiles what was added. Raises CalledProcessError with gcc's words on stderr."""
         kernels()
-        names = [f"{name}{suffix}.c" for name in self.entries for suffix in ("", "_weights")]
+        parts = [(e, f"{n}{part}.c") for n, e in self.entries.items() for part in ("", "_weights", "_flash")]
+        names = [name for entry, name in parts if name in entry.project.files]
         objects = _compile(self.folder, "-O0", names, f"-I{runtime_dir() / 'include'}")
         (self.folder / "objects").write_text("\n".join(objects), encoding="utf-8")
         _gcc(self.folder, "-shared", "-o", "models.so", "@objects")

@@ -1,5 +1,5 @@
 /* A file of this machine as flash: MCUGRAD_STORAGE of the environment, or storage.bin of the current folder. It behaves
- * like NOR: a sector is erased as a whole, and only what is erased can be programmed. A file that was not there is erased. */
+ * like NOR: a sector is erased as a whole, and only what is erased can be programmed. A new file is erased. */
 #define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
 #include <stdlib.h>

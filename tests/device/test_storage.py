@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from firmware_support import EMULATED, program
+from firmware_support import ALL_EMULATED, program
 from mcugrad.errors import McugradError
+from mcugrad.resources import runtime_dir
 from mcugrad.simulate.board import Board, load_board
 from mcugrad.simulate.run import run_program
 from mcugrad.simulate.storage import open_storage, qemu_storage
@@ -48,22 +49,62 @@ SECOND = """
 """
 
 
-@pytest.mark.parametrize("board", [*EMULATED, "host"])
+@pytest.mark.parametrize("board", [*ALL_EMULATED, "host"])
 def test_it_keeps_what_was_programmed_and_erases_by_sector(tmp_path: Path, board: str) -> None:
     storage = tmp_path / "flash.bin"
     for name, body in (("first", FIRST), ("second", SECOND)):
         firmware = program(tmp_path / name, board, HEAD + body)
         assert run_program(firmware, tmp_path, storage=storage, timeout=60).exit_code == 0
-    assert storage.read_bytes()[61440:65536] == b"\xff" * 32 + bytes(32) + b"\xff" * 4032
+    described = load_board(board).storage
+    assert described is not None
+    with storage.open("rb") as file:
+        file.seek(described.backend_offset + 61440)
+        assert file.read(4096) == b"\xff" * 32 + bytes(32) + b"\xff" * 4032
 
 
-@pytest.mark.parametrize("board", EMULATED)
+@pytest.mark.parametrize("board", ALL_EMULATED)
 def test_its_memory_faults_until_it_is_opened(tmp_path: Path, board: str) -> None:
     target = load_board(board)
     assert target.storage is not None
     firmware = program(tmp_path, board, f"return (int)*mg_register({target.storage.base:#x}u);")
     output = run_program(firmware, tmp_path, storage=tmp_path / "flash.bin", timeout=60)
     assert "reason=data access outside the memory window" in output.stderr
+
+
+SAVES = (
+    f'#include "{runtime_dir() / "src" / "flash_log.c"}"'
+    + """
+#include "storage.h"
+int main(void);
+static uint32_t state[100];
+static mg_flash_log_t flash_log;
+static const mg_model_id_t id = {.bytes = sizeof state};
+int main(void) {
+    flash_log.flash = mg_storage_open();
+    (void)mg_flash_load(&flash_log, &id, state);
+    (void)mg_flash_save(&flash_log, &id, state, 0);
+    return mg_flash_clear(&flash_log, &id) ? 0 : 1;
+}
+"""
+)
+READS = """
+#include "storage.h"
+int main(void);
+static uint32_t state[100];
+int main(void) {
+    const mg_flash_t *f = mg_storage_open();
+    return f->read(f->context, 0, state, 32) && f->program(f->context, 0, state, 32) && f->erase(f->context, 0);
+}
+"""
+
+
+@pytest.mark.parametrize("board", ALL_EMULATED)
+def test_the_log_takes_the_ram_that_its_header_says(tmp_path: Path, board: str) -> None:
+    with_log, without = (
+        program(tmp_path / str(i), board, body, check_stack=True) for i, body in enumerate((SAVES, READS))
+    )
+    assert with_log.sizes.static - without.sizes.static == 40  # mg_flash_log_t
+    assert with_log.stack_bound - without.stack_bound <= 300
 
 
 def without_storage(board: Board) -> Board:

@@ -55,7 +55,7 @@ class Uart(_Table):
 
 class Storage(_Table):
     """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`. Under QEMU it
-    lies in the memory `backend` of `backend_bytes`, which a file can hold."""
+    lies in the memory `backend` of `backend_bytes`, from its byte `backend_offset` on, which a file can hold."""
 
     base: int = Field(default=0, ge=0, lt=2**32)
     bytes: int = Field(gt=0, lt=2**31)
@@ -63,6 +63,7 @@ class Storage(_Table):
     program_bytes: Literal[1, 2, 4, 8, 16, 32]
     backend: str | None = None
     backend_bytes: int = Field(default=0, ge=0)
+    backend_offset: int = Field(default=0, ge=0)
 
 
 class Run(_Table):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from mcugrad.errors import McugradError
-from mcugrad.files import write_file
 from mcugrad.simulate.board import Board, Storage
 
 ENVIRONMENT = "MCUGRAD_STORAGE"  # where the host's driver, storage_file.c, finds its file
@@ -27,14 +26,20 @@ def open_storage(board: Board, path: Path) -> None:
     size = storage.backend_bytes or storage.bytes
     try:
         if not path.exists():
-            write_file(path, b"\xff" * storage.bytes)
-            with path.open("r+b") as file:
-                file.truncate(size)  # the rest of the memory it lies in, without taking place on the disk
+            _erased(path, storage, size)
         found = path.stat().st_size
     except OSError as problem:
         raise McugradError(f"{path} cannot be made the flash of {board.name} ({problem.strerror})") from problem
     if found != size:
         raise McugradError(f"{path} has {found} bytes and the flash of {board.name} {size}: give another file")
+
+
+def _erased(path: Path, storage: Storage, size: int) -> None:
+    """The rest of the memory that it lies in takes no place on the disk."""
+    with path.open("xb") as file:
+        file.seek(storage.backend_offset)
+        file.write(b"\xff" * storage.bytes)
+        file.truncate(size)
 
 
 def qemu_storage(board: Board, path: Path) -> list[str]:

@@ -45,9 +45,11 @@ void mg_window_start(void) {
 }
 
 /* In the first of entries 4 to 7 that is free: those are pmpcfg1's. */
-void mg_window_open(uint32_t device) {
+void mg_window_open_memory(uint32_t begin, uint32_t bytes) {
     uint32_t taken, entry = 4;
     __asm__ volatile("csrr %0, pmpcfg1" : "=r"(taken));
     for (; taken; taken >>= 8) entry++;
-    enter(entry, range(device & ~4095u, 4096u), READ | WRITE);
+    enter(entry, range(begin, bytes), READ | WRITE);
 }
+
+void mg_window_open(uint32_t device) { mg_window_open_memory(device & ~4095u, 4096u); }

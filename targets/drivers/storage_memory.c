@@ -1,4 +1,4 @@
-/* The PSRAM of the MPS2 boards as flash, which QEMU keeps in a file: whatever happens to QEMU, what was written stays. It
+/* Memory of an emulated board as flash. QEMU can keep it in a file: however QEMU ends, what was written stays. It
  * behaves like NOR: a sector is erased as a whole, and only what is erased can be programmed. */
 #include "board.h"
 #include "storage.h"
