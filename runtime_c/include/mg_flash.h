@@ -11,7 +11,7 @@
  *      n  MG_STATE_COMMIT eight times: programmed last, after the rest has been read back
  * A .state file is the first n bytes (compiler/mcugrad/state_file.py).
  *
- * RAM: sizeof(mg_flash_log_t), and at most 300 bytes of stack beside your functions'; no heap and no copy of the state.
+ * RAM: sizeof(mg_flash_log_t), and at most 320 bytes of stack beside your functions'; no heap and no copy of the state.
  */
 #ifndef MG_FLASH_H
 #define MG_FLASH_H

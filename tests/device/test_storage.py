@@ -104,7 +104,7 @@ def test_the_log_takes_the_ram_that_its_header_says(tmp_path: Path, board: str) 
         program(tmp_path / str(i), board, body, check_stack=True) for i, body in enumerate((SAVES, READS))
     )
     assert with_log.sizes.static - without.sizes.static == 40  # mg_flash_log_t
-    assert with_log.stack_bound - without.stack_bound <= 300
+    assert with_log.stack_bound - without.stack_bound <= 320
 
 
 def without_storage(board: Board) -> Board:
