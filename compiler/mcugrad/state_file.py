@@ -130,6 +130,34 @@ def parse_state(data: bytes, source: str) -> SavedState:
     return SavedState(model_hash, text, state, step, sequence, erases)
 
 
+def newest_state(flash: bytes, source: str) -> SavedState:
+    """The newest state in a copy of a device's flash, whatever its sectors are; `source` is what an error calls it.
+
+    Raises McugradError when there is no slot that is whole.
+    """
+    slots = [slot for at in range(0, len(flash), BLOCK) if (slot := _slot(flash, at)) is not None]
+    if not slots:
+        raise McugradError(f"{source} holds no saved state that is whole: copy the flash where the device saves")
+    newest = slots[0]
+    for slot in slots:
+        if 0 < (slot.sequence - newest.sequence) % 2**32 < 2**31:
+            newest = slot
+    return newest
+
+
+def _slot(flash: bytes, at: int) -> SavedState | None:
+    """The state of the slot that begins at byte `at`, None where there is none that is whole."""
+    if flash[at : at + 4] != _MAGIC or at + _HEADER.size > len(flash):
+        return None
+    end = at + image_bytes(_HEADER.unpack_from(flash, at)[4])
+    if flash[end : end + BLOCK] != COMMIT:
+        return None
+    try:
+        return parse_state(flash[at:end], "a slot")
+    except McugradError:
+        return None
+
+
 def check_model(state: SavedState, manifest: Mapping[str, Any], source: str) -> None:
     """Raises McugradError unless `state`, read from `source`, is of the model that `manifest` describes."""
     wanted = bytes.fromhex(manifest.get("model_hash") or "")

@@ -2,7 +2,8 @@
  *
  * The flash is a range of equal sectors behind three functions of yours. A state takes a slot, the fewest whole sectors
  * that hold it; the range has as many slots as fit, two at least, and they are used in turn. The slot with the newest
- * state is never erased, and nothing is programmed twice between two erases.
+ * state is never erased, and nothing is programmed twice between two erases. Where the power may leave a bit that reads
+ * differently from boot to boot, have three slots: a commit that such a bit hides again costs one save then, not all.
  *
  * A slot, little endian, in blocks of 32 bytes, which every program unit divides:
  *      0  mg_state_header_t, 64 bytes

@@ -29,7 +29,7 @@ from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, build_program
 from mcugrad.simulate.run import run_program, run_session
 from mcugrad.simulate.session import Mode, Records, Schedule, Session
-from mcugrad.state_file import image_bytes, parse_state, saved_state
+from mcugrad.state_file import image_bytes, newest_state, parse_state, saved_state
 
 pytestmark = pytest.mark.device
 
@@ -274,9 +274,7 @@ def test_a_device_whose_emulator_is_killed_again_and_again_learns_the_same(tmp_p
     assert lines[0] == f"@found {LOADED}"
     assert lines[-1] == "@done 6"
     assert device.state() == device.uninterrupted()
-    cells = device.storage.read_bytes()
-    newest = [parse_state(cells[at : at + image_bytes(len(device.state()))], "a slot") for at in range(0, 65536, 4096)]
-    assert max(newest, key=lambda s: s.sequence).state == device.state()
+    assert newest_state(device.storage.read_bytes(), "its flash").state == device.state()
 
 
 def test_another_models_states_are_refused_on_the_board(tmp_path: Path, objects: Path) -> None:

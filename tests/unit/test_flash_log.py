@@ -35,7 +35,7 @@ from flash_simulator import (
     Device,
     Simulator,
 )
-from mcugrad.state_file import BLOCK, COMMIT, SavedState, image_bytes, parse_state
+from mcugrad.state_file import BLOCK, COMMIT, SavedState, image_bytes, newest_state, parse_state
 
 # sector_bytes, sectors, program unit, bytes of the state; slots of one sector and of several, sectors left over
 GEOMETRIES = [(256, 2, 4, 96), (64, 16, 8, 100), (128, 9, 32, 200), (512, 4, 16, 64), (32, 40, 1, 60), (256, 3, 2, 124)]
@@ -141,6 +141,7 @@ def test_the_sequence_goes_on_across_its_wrap(simulator: Simulator) -> None:
     for step in range(1, 8):
         device.state.raw = bytes([step]) * 100
         assert device.save(step) == SAVED
+        assert newest_state(device.image(), "flash").step == step
         assert Device(simulator, bytes(100)).state.raw == bytes([step]) * 100
     assert device.log.sequence == 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from mcugrad.errors import McugradError
 from mcugrad.state_file import (
     BLOCK,
+    COMMIT,
     SavedState,
     check_model,
     image_bytes,
+    newest_state,
     parse_state,
     read_state,
     saved_state,
@@ -79,6 +82,17 @@ def test_what_is_no_state_is_refused_by_a_sentence(tmp_path: Path, edit: Any, se
     path.write_bytes(edit(STATE.to_bytes()))
     with pytest.raises(McugradError, match=sentence):
         read_state(path)
+
+
+def test_the_newest_state_is_found_in_a_copy_of_the_flash() -> None:
+    slots = [replace(STATE, sequence=s).to_bytes() for s in (2**32 - 1, 0, 2**32 - 2)]
+    committed = [slot + COMMIT + b"\xff" * 32 for slot in slots]
+    assert newest_state(b"".join(committed), "dump.bin").sequence == 0
+    assert newest_state(committed[0] + slots[1] + b"\xff" * 64 + committed[2], "dump.bin").sequence == 2**32 - 1
+    damaged = committed[1].replace(b"\1\2\3\4", b"\1\2\3\0", 1)
+    for nothing in (b"", b"\xff" * 4096, damaged, slots[0], slots[0][:40]):
+        with pytest.raises(McugradError, match=r"dump\.bin holds no saved state that is whole"):
+            newest_state(nothing, "dump.bin")
 
 
 def test_a_state_of_another_model_is_refused_by_both_names() -> None:
