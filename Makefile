@@ -1,6 +1,6 @@
 # Every recipe is a script, called by a relative path and quoting what it handles: a clone's path may have a space in it.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance bench lint clean
+.PHONY: help setup demo test conformance bench flash lint clean
 
 help:
 	@echo 'make setup   install what mcugrad needs (apt packages, a pinned .venv); a second run only checks'
@@ -8,6 +8,7 @@ help:
 	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
 	@echo 'make conformance   random networks beyond those of make test, resumed when stopped    (N=2000)'
 	@echo 'make bench   instructions, SRAM and flash of networks and kernels, to build/bench/'
+	@echo 'make flash BOARD=nucleo-f412zg MODEL=folder   bring a compiled model onto a board (FLASH_ARGS=--dry-run)'
 	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
 	@echo 'make clean   remove .venv, build and every cache'
 
@@ -29,6 +30,9 @@ conformance:
 bench:
 	@.ci/setup bench
 	@.ci/with-venv python -m tests.bench.run
+
+flash: setup
+	@.ci/with-venv mcugrad flash "$(MODEL)" --board "$(BOARD)" $(FLASH_ARGS)
 
 lint:
 	@.ci/setup test

@@ -18,19 +18,27 @@ FLAGS = (
     *("-std=c11", "-O2", "-ffp-contract=off", "-c", "-o", os.devnull),
     *("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"),
 )
-INCLUDES = ("-Iruntime_c/include", "-Iruntime_c/src", "-Itargets/common", "-Itests/device/fake_model")
+INCLUDES = (
+    "-Iruntime_c/include",
+    "-Iruntime_c/src",
+    "-Itargets/common",
+    "-Itargets/drivers",
+    "-Itests/device/fake_model",
+)
 MODEL = ("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE", '-DMG_MODEL_HEADER="fake.h"')
-# The rest of targets/common is start-up and semihosting: it means nothing on the host.
-HOST_FILES = ("session.c", "train.c", "line.c", "io_posix.c")
+# What is built for a board beside its own sources.
+PROGRAMS = {
+    "native": ("session.c", "train.c", "line.c", "io_posix.c"),
+    "qemu": ("session.c", "train.c", "io_semihosting.c", "board_main.c"),
+    "hardware": ("board_main.c",),
+}
 
 
 def _sources(board: Board) -> Iterator[Path]:
-    runtime = sorted(p for kind in ("*.c", "*.S") for p in Path("runtime_c").rglob(kind))
+    # Equal cores make equal kernels: one board's are enough.
+    runtime = [] if board.real else sorted(p for kind in ("*.c", "*.S") for p in Path("runtime_c").rglob(kind))
     yield from (p for p in runtime if not board.native or p.parent == Path("runtime_c/src"))
-    common = sorted(Path("targets/common").rglob("*.c"))
-    yield from (p for p in common if (p.name in HOST_FILES if board.native else p.name != "io_posix.c"))
-    if not board.native:
-        yield from board.kind.files()
+    yield from (Path("targets/common", name) for name in PROGRAMS[board.run.runner])
     yield from board_sources(board)
     yield from sorted(Path("tests/device/fake_model").glob("*.c"))
 

@@ -46,8 +46,12 @@ def targets(n: int, seed: int = 0) -> Records:
 
 @functools.cache
 def _objects() -> tempfile.TemporaryDirectory[str]:
-    """Start-up code and drivers, compiled once a process."""
     return tempfile.TemporaryDirectory(prefix="mcugrad-objects-")
+
+
+def shared_objects() -> Path:
+    """Kernels, start-up code and drivers, compiled once a process."""
+    return Path(_objects().name)
 
 
 def program(folder: Path, board: Board | str, body: str, *, check_stack: bool = False) -> Firmware:
@@ -60,7 +64,7 @@ def program(folder: Path, board: Board | str, body: str, *, check_stack: bool = 
     )
     target = load_board(board) if isinstance(board, str) else board
     return build_program(
-        [source], target, build_dir=folder / "build", check_stack=check_stack, objects=Path(_objects().name)
+        [source], target, build_dir=folder / "build", check_stack=check_stack, objects=shared_objects()
     )
 
 

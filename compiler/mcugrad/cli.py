@@ -244,6 +244,24 @@ def bench(
     bench_command(folder, on, json)
 
 
+@app.command(cls=_Command)
+def flash(
+    folder: Folder,
+    board: Annotated[str, typer.Option("--board", metavar="B", help="a real board")],
+    port: Annotated[
+        str | None, typer.Option("--port", metavar="PORT", help="serial port, where the tool needs one")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="build, and print the flashing command only")] = False,
+) -> None:
+    """Build a real board's firmware and bring it there.
+
+    ELF, BIN, HEX (and UF2) go to DIR/build; the board's first tool that is installed does the rest.
+    """
+    from mcugrad.commands.flash import flash_command
+
+    flash_command(folder, board, port, dry_run)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point, with sys.argv when `arguments` is None: exits with the command's code.
 

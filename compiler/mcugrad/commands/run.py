@@ -46,10 +46,11 @@ def run_command(folder: Path, options: RunOptions) -> int:
     from mcugrad.simulate.build import build, read_manifest
     from mcugrad.simulate.run import run_session
     from mcugrad.simulate.session import CACHE_PREFIX
-    from mcugrad.simulate.toolchain import require_tools
+    from mcugrad.simulate.toolchain import require_runnable, require_tools
 
     manifest = read_manifest(folder)
     board = load_board(options.on)
+    require_runnable(board)
     train, test = _records(manifest, options)
     session = _session(manifest, options, train, test)
     target = _save_path(folder, options) if session.train is not None else None

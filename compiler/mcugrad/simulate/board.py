@@ -46,11 +46,13 @@ class Timer(_Table):
 
 
 class Uart(_Table):
-    """The serial line: registers at `base`, clocked with `clock_hz`."""
+    """The serial line: registers at `base`, clocked with `clock_hz`; its pins, where the driver has to know them."""
 
     base: int = Field(ge=0, lt=2**32)
     clock_hz: int = Field(gt=0)
     baud: int = Field(default=115200, gt=0)
+    tx: int | None = Field(default=None, ge=0)
+    rx: int | None = Field(default=None, ge=0)
 
 
 class Storage(_Table):
@@ -67,11 +69,29 @@ class Storage(_Table):
 
 
 class Run(_Table):
-    """How a firmware is executed: by itself, or by QEMU's `machine` with 2^icount_shift ns an instruction."""
+    """How a firmware is executed: by itself, by QEMU's `machine` with 2^icount_shift ns an instruction, or on a board
+    that somebody has on the table."""
 
-    runner: Literal["native", "qemu"]
+    runner: Literal["native", "qemu", "hardware"]
     machine: str | None = None
     icount_shift: int = Field(default=6, ge=0, le=10)
+
+
+class Flasher(_Table):
+    """A way to bring a firmware onto a board: a program, or `copy` for a drive that the board shows. In `arguments`,
+    {elf}, {bin}, {hex} and {uf2} are the image, {address} where it begins, {port} a serial port, {volume} the drive;
+    `install` says how to come by the tool."""
+
+    tool: str
+    arguments: tuple[str, ...]
+    install: str
+
+
+class Uf2(_Table):
+    """Images as UF2: the family's number, and the name of the drive that takes them."""
+
+    family: int = Field(ge=0, lt=2**32)
+    volume: str
 
 
 class Board(_Table):
@@ -89,6 +109,8 @@ class Board(_Table):
     uart: Uart | None = None
     storage: Storage | None = None
     run: Run
+    flash: tuple[Flasher, ...] = ()
+    uf2: Uf2 | None = None
 
     @property
     def kind(self) -> Core:
@@ -106,30 +128,44 @@ class Board(_Table):
             raise ValueError(f"core {self.core!r} is not known: choose one of {', '.join(CORES)}, or add it to core.py")
         if self.run.runner == "qemu" and not (self.memory and self.timer and self.run.machine and self.stack_reserve):
             raise ValueError("a board run by qemu needs memory, timer, stack_reserve and run.machine")
+        if self.real and not (self.memory and self.timer and self.uart and self.stack_reserve and self.flash):
+            raise ValueError("a real board needs memory, timer, uart, stack_reserve and a way to flash it")
+        if any("{uf2}" in "".join(way.arguments) for way in self.flash) and self.uf2 is None:
+            raise ValueError("{uf2} needs the table [uf2]")
         return self
 
     @property
     def defines(self) -> tuple[str, ...]:
         """What the drivers are compiled with."""
-        found = [f"MG_TIMER_BASE={self.timer.base:#x}u"] if self.timer else []
-        if uart := self.uart:
-            found += [
-                f"MG_UART_BASE={uart.base:#x}u",
-                f"MG_UART_CLOCK_HZ={uart.clock_hz}u",
-                f"MG_UART_BAUD={uart.baud}u",
-            ]
-        if storage := self.storage:
+        found = [f'MG_BOARD="{self.name}"']
+        if self.timer is not None:
+            found.append(f"MG_TIMER_BASE={self.timer.base:#x}u")
+        if self.uart is not None:
+            values = {"CLOCK_HZ": self.uart.clock_hz, "BAUD": self.uart.baud, "TX": self.uart.tx, "RX": self.uart.rx}
+            found += [f"MG_UART_BASE={self.uart.base:#x}u"]
+            found += [f"MG_UART_{name}={value}u" for name, value in values.items() if value is not None]
+        if self.storage is not None:
             sizes = {
-                "BYTES": storage.bytes,
-                "SECTOR_BYTES": storage.sector_bytes,
-                "PROGRAM_BYTES": storage.program_bytes,
+                "BASE": self.storage.base,
+                "BYTES": self.storage.bytes,
+                "SECTOR_BYTES": self.storage.sector_bytes,
+                "PROGRAM_BYTES": self.storage.program_bytes,
             }
-            found += [f"MG_STORAGE_BASE={storage.base:#x}u", *(f"MG_STORAGE_{k}={v}u" for k, v in sizes.items())]
+            found += [f"MG_STORAGE_{name}={value}u" for name, value in sizes.items()]
         return tuple(found)
 
     @property
     def native(self) -> bool:
         return self.run.runner == "native"
+
+    @property
+    def emulated(self) -> bool:
+        return self.run.runner == "qemu"
+
+    @property
+    def real(self) -> bool:
+        """A board on somebody's table: nothing here can run its firmware."""
+        return self.run.runner == "hardware"
 
     def instructions(self, ticks: int) -> int:
         """Executed instructions in `ticks` of the timer under QEMU's -icount; 0 on a board without a timer."""
@@ -149,9 +185,18 @@ def board_dir(board: Board) -> Path:
 
 
 def board_sources(board: Board) -> list[Path]:
-    """The C files of its firmware that are not every board's."""
-    drivers = targets_dir() / "drivers"
-    return [*sorted(board_dir(board).glob("*.c")), *(drivers / f"{name}.c" for name in board.drivers)]
+    """The C files of its firmware beside the program itself: start-up, its drivers, its own folder's."""
+    common, drivers = targets_dir() / "common", targets_dir() / "drivers"
+    own = [*sorted(board_dir(board).glob("*.c")), *(drivers / f"{name}.c" for name in board.drivers)]
+    if board.native:
+        return own
+    core, speaks = board.kind, ["semihosting.c"] if board.emulated else ["console_uart.c", "no_window.c"]
+    window = [core.window] if board.emulated else []
+    return [
+        *(common / name for name in ("fault.c", "line.c", *speaks)),
+        *(core.path / name for name in (*core.sources, *window)),
+        *own,
+    ]
 
 
 def load_board(name: str) -> Board:

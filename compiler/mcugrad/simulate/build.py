@@ -25,7 +25,7 @@ from mcugrad.simulate.board import Board, board_dir, board_sources
 from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.objects import fetch, keep, object_key
 from mcugrad.simulate.stack import read_stack_usage, stack_bound
-from mcugrad.simulate.toolchain import Compiler, find_compiler, tool_version
+from mcugrad.simulate.toolchain import Compiler, find_compiler, require_runnable, tool_version
 
 DIALECT = ("-std=c11", "-ffp-contract=off", "-fno-fast-math")
 _WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror")
@@ -37,7 +37,6 @@ BARE = (
     "-fno-asynchronous-unwind-tables",
 )
 _SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-g")
-_BARE_SOURCES = ("fault.c", "line.c", "semihosting.c")
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,7 @@ def build(
     code from one model to the next (see objects.py). Raises McugradError when a tool is missing, the folder is not a
     compiled model, the program is over the board's SRAM or flash, or its stack bound over the board's reserve.
     """
-    name = read_manifest(folder)["name"]
-    header = str((folder / f"{name}.h").resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    model = (f"MG_MODEL={name}", f"MG_MODEL_UPPER={name.upper()}", f'MG_MODEL_HEADER="{header}"')
+    require_runnable(board)
     common = targets_dir() / "common"
     io = "io_posix.c" if board.native else "io_semihosting.c"
     sources = [*sorted(folder.glob("*.c")), common / "session.c", common / "train.c", common / io]
@@ -124,10 +121,17 @@ def build(
         compiler=compiler,
         optimize=optimize,
         sanitize=sanitize,
-        defines=(*model, *defines),
+        defines=(*model_defines(folder), *defines),
         build_dir=build_dir or folder / "build" / variant,
         objects=objects,
     )
+
+
+def model_defines(folder: Path) -> tuple[str, ...]:
+    """By which a program of targets/common/ knows the compiled model in `folder`. Raises McugradError."""
+    name = read_manifest(folder)["name"]
+    header = str((folder / f"{name}.h").resolve()).replace("\\", "\\\\").replace('"', '\\"')
+    return (f"MG_MODEL={name}", f"MG_MODEL_UPPER={name.upper()}", f'MG_MODEL_HEADER="{header}"')
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -192,18 +196,18 @@ def _job(
     sanitize: bool,
 ) -> _Job:
     common = targets_dir() / "common"
-    folders = (*includes, common, runtime_dir() / "include")
+    folders = (*includes, common, targets_dir() / "drivers", runtime_dir() / "include")
     headers = [path for folder in folders for path in sorted(folder.glob("*.h"))]
     flags = (*DIALECT, *_WARNINGS, *board.cpu_flags, *flags, *(_SANITIZERS if sanitize else ()))
     include_flags = tuple(f"-I{folder.resolve()}" for folder in folders)
     defines = tuple(f"-D{define}" for define in board.defines)
     sources = (*sources, *board_sources(board))
-    if board.native or board.timer is None:
+    if board.native:
         return _Job(sources, tuple(headers), board, compiler, (*flags, *defines, *include_flags), (), 0)
     script = board_dir(board) / "link.ld"
     include_flags += tuple(f"-isystem{folder}" for folder in board.kind.includes())
     return _Job(
-        (*sources, *(common / name for name in _BARE_SOURCES), *board.kind.files()),
+        sources,
         (*headers, script, common / "sections.ld"),
         board,
         compiler,

@@ -27,10 +27,6 @@ class Core:
     dsp: bool
     read: Reader
 
-    def files(self) -> list[Path]:
-        """Start-up, fault report and memory window."""
-        return [self.path / name for name in (*self.sources, self.window)]
-
     def includes(self) -> list[Path]:
         """Folder of the C library's headers, where the compiler comes without."""
         return [p for p in (self.path / "include",) if p.is_dir()]

@@ -17,10 +17,12 @@ _PACKAGES = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "arm-none-eabi-objdump": "binutils-arm-none-eabi",
     "arm-none-eabi-nm": "binutils-arm-none-eabi",
+    "arm-none-eabi-objcopy": "binutils-arm-none-eabi",
     "qemu-system-arm": "qemu-system-arm",
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
     "riscv64-unknown-elf-objdump": "binutils-riscv64-unknown-elf",
     "riscv64-unknown-elf-nm": "binutils-riscv64-unknown-elf",
+    "riscv64-unknown-elf-objcopy": "binutils-riscv64-unknown-elf",
     "qemu-system-riscv32": "qemu-system-misc",
     "gcc": "gcc libc6-dev",
     "clang": "clang libc6-dev",
@@ -49,9 +51,19 @@ def find_compiler(board: Board, compiler: Compiler) -> str:
     return path
 
 
+def require_runnable(board: Board) -> None:
+    """Raises McugradError for a real board."""
+    if board.real:
+        raise McugradError(
+            f"{board.name} is a real board, which nothing here can run: "
+            f"bring a firmware onto it with `mcugrad flash DIR --board {board.name}`"
+        )
+
+
 def require_tools(board: Board) -> None:
     """Raises McugradError unless everything that builds and runs a firmware for `board` is installed, so that a
-    missing emulator is not found out after minutes of building."""
+    missing emulator is not found out after minutes of building, or the board is a real one."""
+    require_runnable(board)
     find_compiler(board, "gcc")
     if not board.native:
         find_tool(f"{board.kind.tools}objdump")

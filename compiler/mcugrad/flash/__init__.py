@@ -1,0 +1,1 @@
+"""From a compiled model to a real board: the firmware, its images, the tools that bring them there."""
