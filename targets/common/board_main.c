@@ -53,7 +53,9 @@ static uint32_t digest(const void *bytes, uint32_t n) {
 
 static void introduce(void) {
     mg_line_t line;
-    mg_line_begin(&line, "mcugrad " TEXT(MG_MODEL) " on " MG_BOARD ": SRAM ");
+    mg_line_begin(&line, "mcugrad " TEXT(MG_MODEL) " on " MG_BOARD);
+    say(&line);
+    mg_line_begin(&line, "SRAM ");
     mg_line_number(&line, (uint32_t)sizeof firmware);
     mg_line_text(&line, ", input ");
     mg_line_number(&line, SIZE(_INPUT_LEN));

@@ -3,3 +3,7 @@
 
 void mg_window_start(void) {}
 void mg_window_open(uint32_t device) { (void)device; }
+void mg_window_open_memory(uint32_t begin, uint32_t bytes) {
+    (void)begin;
+    (void)bytes;
+}

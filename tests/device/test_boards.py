@@ -19,7 +19,8 @@ from mcugrad.flash.images import make_images
 from mcugrad.pipeline import Options, compile_file
 from mcugrad.samples import load_records
 from mcugrad.simulate.board import board_names, load_board
-from mcugrad.simulate.build import build, read_manifest
+from mcugrad.simulate.build import build, build_program, read_manifest
+from mcugrad.simulate.elf import read_elf
 from mcugrad.simulate.run import qemu_command, run_session
 from mcugrad.simulate.session import Mode, Records, Schedule, Session
 
@@ -86,7 +87,7 @@ def test_a_firmware_by_itself_says_what_it_computes(watch: Path, name: str) -> N
     end = threading.Timer(60, child.kill)
     end.start()
     try:
-        lines = [child.stdout.readline() for _ in range(3)]
+        lines = [child.stdout.readline() for _ in range(4)]
     finally:
         end.cancel()
         child.kill()
@@ -97,11 +98,14 @@ def test_a_firmware_by_itself_says_what_it_computes(watch: Path, name: str) -> N
     once = Session(Mode.STEPS, CLASSES, zeros, steps=1, learning_rate=0.001, seed=1)
     state = run_session(host, once).state
     manifest = read_manifest(watch)
-    assert lines[0].startswith(f"mcugrad {manifest['name']} on {name}: SRAM {firmware.sizes.static}, input {INPUTS},")
-    assert lines[0].rstrip().endswith(f"state {len(state)}, model {manifest['model_hash']}")
-    assert lines[1].startswith(f"self-check: outputs {_fnv(outputs.tobytes())} in ")
-    assert lines[2].startswith(f"self-check: state {_fnv(state)} in ")
-    touched, reserve = (int(word) for word in lines[2].split("stack ")[1].split(" of "))
+    assert lines[:2] == [
+        f"mcugrad {manifest['name']} on {name}\n",
+        f"SRAM {firmware.sizes.static}, input {INPUTS}, output {CLASSES}, state {len(state)}, "
+        f"model {manifest['model_hash']}\n",
+    ]
+    assert lines[2].startswith(f"self-check: outputs {_fnv(outputs.tobytes())} in ")
+    assert lines[3].startswith(f"self-check: state {_fnv(state)} in ")
+    touched, reserve = (int(word) for word in lines[3].split("stack ")[1].split(" of "))
     assert 0 < touched <= firmware.stack_bound <= reserve
 
 
@@ -155,7 +159,9 @@ def test_the_f746_starts_in_sector_0_and_goes_on_behind_what_it_saves(watch: Pat
 def test_the_boot_rom_of_the_rp2350_finds_its_block_and_the_uf2_holds_the_image(watch: Path) -> None:
     images = make_images(build_board(watch, load_board("rp2350-pico2"), objects=shared_objects()))
     binary = images.bin.read_bytes()
-    assert 0 < binary[:4096].find(struct.pack("<5I", 0xFFFFDED3, 0x10210142, 0x1FF, 0, 0xAB123579)) % 4 == 0
+    at = binary[:4096].find(struct.pack("<5I", 0xFFFFDED3, 0x10210142, 0x1FF, 0, 0xAB123579))
+    assert at > 0
+    assert at % 4 == 0
     assert images.uf2 is not None
     data = images.uf2.read_bytes()
     image = b""
@@ -169,3 +175,30 @@ def test_the_boot_rom_of_the_rp2350_finds_its_block_and_the_uf2_holds_the_image(
         image += block[32 : 32 + size]
     assert image[: len(binary)] == binary
     assert not image[len(binary) :].strip(b"\0")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_its_flash_driver_links_and_is_what_the_board_describes(tmp_path: Path, name: str) -> None:
+    """Whether it works, only the board can say."""
+    board = load_board(name)
+    source = """#include "storage.h"
+    int main(void);
+    int main(void) {
+        static uint32_t block[8];
+        const mg_flash_t *const flash = mg_storage_open();
+        const bool done = flash->erase(flash->context, 0) && flash->program(flash->context, 0, block, sizeof block);
+        return done && flash->read(flash->context, 0, block, sizeof block) ? 0 : 1;
+    }
+    """
+    (tmp_path / "program.c").write_text(source, encoding="utf-8")
+    firmware = build_program([tmp_path / "program.c"], board, build_dir=tmp_path / "build", objects=shared_objects())
+    image, storage, memory = read_elf(firmware.elf), board.storage, board.memory
+    assert storage is not None
+    assert memory is not None
+    described = struct.pack("<3I", storage.sector_bytes, storage.bytes // storage.sector_bytes, storage.program_bytes)
+    assert described in image.sections[".rodata"].data
+    assert storage.bytes % storage.sector_bytes == 0
+    program = range(memory.flash.origin, memory.flash.origin + memory.flash.size)
+    assert storage.base not in program
+    assert storage.base + storage.bytes - 1 not in program
+    assert 0 < firmware.stack_bound < 1024

@@ -199,10 +199,10 @@ def test_what_cannot_be_built_is_said(tmp_path: Path, folder: Path) -> None:
 
 
 def test_unknown_board_names_the_nearest() -> None:
-    assert board_names() == ["host", *ALL_EMULATED]
+    assert {"host", *ALL_EMULATED} <= set(board_names())
     with pytest.raises(McugradError, match=r"no board 'mps2-an368': did you mean mps2-an386\?"):
         load_board("mps2-an368")
-    with pytest.raises(McugradError, match="choose one of host, mps2-an386, mps2-an500"):
+    with pytest.raises(McugradError, match="choose one of host, mps2-an386, mps2-an500, "):
         load_board("zzz")
 
 

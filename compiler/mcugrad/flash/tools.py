@@ -49,11 +49,15 @@ def _spell(way: Flasher, board: Board, images: Images, port: str | None) -> Plan
         drive = _drive(board.uf2.volume)
         missing = missing if drive else f"no drive {board.uf2.volume} is here: {way.install}"
     tool = "cp" if way.tool == "copy" else way.tool
-    if shutil.which(tool) is None:
+    if not _installed(tool):
         missing = f"{tool}, which flashes {board.name}, is not installed: {way.install}"
     volume = drive or (board.uf2.volume if board.uf2 else "")
     values = {**words, "address": f"{images.address:#x}", "port": found_port or "PORT", "volume": volume}
     return Plan((tool, *(argument.format(**values) for argument in way.arguments)), missing)
+
+
+def _installed(tool: str) -> bool:
+    return shutil.which(tool) is not None
 
 
 def _only_port() -> str | None:

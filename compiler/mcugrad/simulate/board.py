@@ -56,13 +56,15 @@ class Uart(_Table):
 
 
 class Storage(_Table):
-    """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`. Under QEMU it
-    lies in the memory `backend` of `backend_bytes`, from its byte `backend_offset` on, which a file can hold."""
+    """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`; `first_sector`
+    is the chip's own number of the first, where its driver has to know it. Under QEMU it lies in the memory `backend` of
+    `backend_bytes`, from its byte `backend_offset` on, which a file can hold."""
 
     base: int = Field(default=0, ge=0, lt=2**32)
     bytes: int = Field(gt=0, lt=2**31)
     sector_bytes: int = Field(gt=0, multiple_of=32)
     program_bytes: Literal[1, 2, 4, 8, 16, 32]
+    first_sector: int | None = Field(default=None, ge=0)
     backend: str | None = None
     backend_bytes: int = Field(default=0, ge=0)
     backend_offset: int = Field(default=0, ge=0)
@@ -150,8 +152,9 @@ class Board(_Table):
                 "BYTES": self.storage.bytes,
                 "SECTOR_BYTES": self.storage.sector_bytes,
                 "PROGRAM_BYTES": self.storage.program_bytes,
+                "FIRST_SECTOR": self.storage.first_sector,
             }
-            found += [f"MG_STORAGE_{name}={value}u" for name, value in sizes.items()]
+            found += [f"MG_STORAGE_{name}={value}u" for name, value in sizes.items() if value is not None]
         return tuple(found)
 
     @property
