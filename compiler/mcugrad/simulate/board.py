@@ -56,9 +56,9 @@ class Uart(_Table):
 
 
 class Storage(_Table):
-    """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`; `first_sector`
-    is the chip's own number of the first, where its driver has to know it. Under QEMU it lies in the memory `backend` of
-    `backend_bytes`, from its byte `backend_offset` on, which a file can hold."""
+    """Flash for saved states: `bytes` from `base` on, in sectors, programmed in units of `program_bytes`;
+    `first_sector` is the chip's number of the first, where its driver has to know it. Under QEMU it lies in the memory
+    `backend` of `backend_bytes`, from its byte `backend_offset` on, which a file can hold."""
 
     base: int = Field(default=0, ge=0, lt=2**32)
     bytes: int = Field(gt=0, lt=2**31)
