@@ -130,7 +130,8 @@ def test_it_links_for_every_real_board(request: pytest.FixtureRequest, model: st
 
 def _read_hex(path: Path, origin: int, size: int) -> bytes:
     """What an Intel HEX file puts at `origin`."""
-    found, base = {}, 0
+    found: dict[int, int] = {}
+    base = 0
     for line in path.read_text(encoding="ascii").splitlines():
         record = bytes.fromhex(line[1:])
         assert sum(record) % 256 == 0
