@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from firmware_support import ALL_EMULATED, program
 from mcugrad.errors import McugradError
-from mcugrad.resources import runtime_dir
+from mcugrad.resources import runtime_dir, targets_dir
 from mcugrad.simulate.board import Board, load_board
+from mcugrad.simulate.build import build_program
 from mcugrad.simulate.run import run_program
 from mcugrad.simulate.storage import open_storage, qemu_storage
 
@@ -134,3 +136,35 @@ def test_a_file_that_is_no_flash_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == b"all of it"
     with pytest.raises(McugradError, match="cannot be made the flash of host"):
         open_storage(load_board("host"), tmp_path / "nowhere" / "flash.bin")
+
+
+def test_the_driver_of_the_nrf_keeps_states_with_qemus_flash_controller(tmp_path: Path) -> None:
+    """QEMU has an nRF51, whose controller has the registers of the nRF52840's."""
+    own, drivers, runtime = Path(__file__).parent / "nvmc", targets_dir() / "drivers", runtime_dir()
+    sizes = {"BASE": 0x3C000, "BYTES": 8 * 1024, "SECTOR_BYTES": 1024, "PROGRAM_BYTES": 4}
+    elf = tmp_path / "nvmc.elf"
+    command = [
+        *("arm-none-eabi-gcc", "-std=c11", "-O2", "-mcpu=cortex-m0", "-mthumb", "-Wall", "-Wextra", "-Werror"),
+        *(f"-DMG_STORAGE_{name}={value}u" for name, value in sizes.items()),
+        *(f"-I{folder}" for folder in (runtime / "include", targets_dir() / "common")),
+        *map(str, (own / "main.c", drivers / "storage_nrf52.c", runtime / "src" / "flash_log.c")),
+        *("-nostartfiles", "-Wl,--gc-sections", "-T", str(own / "link.ld"), "-o", str(elf)),
+    ]
+    subprocess.run(command, check=True)
+    machine = ["qemu-system-arm", "-M", "microbit", "-display", "none", "-monitor", "none", "-serial", "null"]
+    done = subprocess.run([*machine, "-semihosting", "-kernel", str(elf)], timeout=60, check=False)
+    assert done.returncode == 0, f"claim {done.returncode}"
+
+
+def test_the_driver_of_the_stm32_does_what_its_manual_asks_for(tmp_path: Path) -> None:
+    """QEMU has no such controller: stm32_flash.c answers for its registers."""
+    board = without_storage(load_board("mps2-an386"))
+    sizes = {"BASE": 0x080C0000, "BYTES": 3 * 512, "SECTOR_BYTES": 512, "PROGRAM_BYTES": 4, "FIRST_SECTOR": 10}
+    firmware = build_program(
+        [Path(__file__).with_name("stm32_flash.c"), runtime_dir() / "src" / "flash_log.c"],
+        board,
+        build_dir=tmp_path / "build",
+        includes=(targets_dir() / "drivers",),
+        defines=[f"MG_STORAGE_{name}={value}u" for name, value in sizes.items()],
+    )
+    assert run_program(firmware, tmp_path, timeout=60).exit_code == 0
