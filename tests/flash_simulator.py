@@ -54,7 +54,7 @@ class Simulator:
         command = ["gcc", *flags, *includes, *map(str, files), "-o", str(folder / "flash.so")]
         subprocess.run(command, check=True)
         self.library = ctypes.CDLL(str(folder / "flash.so"))
-        for name in ("every_cut", "every_cut_of_clear", "random_cuts", "rot"):
+        for name in ("every_cut", "every_cut_of_clear", "random_cuts", "rot", "nor_broken"):
             getattr(self.library, name).restype = ctypes.c_char_p
         self.library.cuts.restype = ctypes.c_uint64
 
@@ -77,6 +77,10 @@ class Simulator:
     def rot(self, geometry: Sequence[int]) -> str | None:
         """Flips each bit of two slots; what was not found."""
         return self._ask("rot", ctypes.byref(Geometry(*geometry)))
+
+    def broken(self) -> str | None:
+        """The first rule of the flash that was broken."""
+        return self._ask("nor_broken")
 
     def cuts(self) -> int:
         """Cuts so far."""

@@ -102,6 +102,7 @@ MUTANTS: dict[str, list[Edit]] = {
     "clear begins with the newest": [("(log->slot + 1) * slot_sectors(", "log->slot * slot_sectors(")],
     "whose state it is does not matter": [("are_equal(h->hash, model->hash, sizeof h->hash) && ", "")],
     "which format it has does not matter": [("if (h->format != MG_STATE_FORMAT)", "if (false)")],
+    "a length is believed": [("h->bytes >= room || image_bytes(h->bytes) + BLOCK > room", "false")],
     "the interval is not kept": [("steps_since(log, step) < log->min_interval", "false")],
 }  # fmt: skip
 
@@ -130,6 +131,7 @@ def test_the_checks_find_a_log_that_is_broken(tmp_path: Path, mutant: str) -> No
         test_a_worn_sector_costs_its_slot_and_no_state,
         test_states_of_another_model_are_refused_by_name_and_stay_until_they_are_cleared,
         test_states_of_another_format_are_refused_too,
+        test_a_length_that_rotted_leads_to_no_read_outside_the_flash,
     )
     assert found or not all(holds(check, broken) for check in others)
 
@@ -214,6 +216,19 @@ def test_states_of_another_format_are_refused_too(simulator: Simulator) -> None:
     assert (device.boot(), device.save(1)) == (OTHER_FORMAT, SAVE_OTHER_FORMAT)
     cells[6] = 0xFE  # programmed by half
     assert device.boot() == DAMAGED
+
+
+def test_a_length_that_rotted_leads_to_no_read_outside_the_flash(simulator: Simulator) -> None:
+    fresh(simulator)
+    device = Device(simulator, bytes(100))
+    assert [device.save(step) for step in range(3)] == [SAVED] * 3
+    cells = (ctypes.c_uint8 * 768).in_dll(simulator.library, "nor")
+    room = 768 - 2 * 256  # behind the last slot's beginning
+    for length in (0, 96, 104, room - 128, room - 100, room - 96, room - 1, room, 2**31, 2**32 - 100, 2**32 - 1):
+        cells[2 * 256 + 28 : 2 * 256 + 32] = list(length.to_bytes(4, "little"))
+        assert device.boot() == LOADED
+        assert (device.log.step, device.log.damaged) == (1, 1)
+        assert simulator.broken() is None
 
 
 @pytest.mark.parametrize("geometry", [(128, 3, 8), (96, 2, 8), (0, 6, 8), (100, 6, 4), (128, 6, 64), (128, 6, 3)])

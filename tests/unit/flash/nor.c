@@ -120,3 +120,5 @@ void nor_power(uint64_t cut_in, uint32_t tear) {
 }
 
 void nor_wears(uint32_t sector, uint32_t how) { nor.wear[sector] = (uint8_t)how; }
+
+const char *nor_broken(void) { return nor.broken; }

@@ -37,6 +37,7 @@ void nor_seed(uint32_t seed);
 void nor_new(uint32_t sector_bytes, uint32_t sectors, uint32_t unit); /* never written, every sector fine, power on */
 void nor_power(uint64_t cut_in, uint32_t tear);                        /* on; off at the cut_in-th operation from now */
 void nor_wears(uint32_t sector, uint32_t how);
+const char *nor_broken(void);
 
 #define NEVER UINT64_MAX
 
