@@ -19,18 +19,18 @@ FLAGS = (
     *("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"),
 )
 INCLUDES = (
-    "-Iruntime_c/include",
-    "-Iruntime_c/src",
-    "-Itargets/common",
-    "-Itargets/drivers",
-    "-Itests/device/fake_model",
+    *("-Iruntime_c/include", "-Iruntime_c/src", "-Itargets/common", "-Itargets/drivers", "-Itests/unit/serial"),
+    *("-Itests/device/fake_model", "-Itests/device/fake_model/serial"),
 )
-MODEL = ("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE", '-DMG_MODEL_HEADER="fake.h"')
+MODEL = (
+    *("-DMG_MODEL=fake", "-DMG_MODEL_UPPER=FAKE"),
+    *('-DMG_MODEL_HEADER="fake.h"', '-DMG_MODEL_SERIAL_HEADER="fake_serial.h"'),
+)
 # What is built for a board beside its own sources.
 PROGRAMS = {
-    "native": ("session.c", "train.c", "line.c", "io_posix.c"),
-    "qemu": ("session.c", "train.c", "io_semihosting.c", "board_main.c"),
-    "hardware": ("board_main.c",),
+    "native": ("session.c", "train.c", "serial_main.c", "line.c", "io_posix.c"),
+    "qemu": ("session.c", "train.c", "serial_main.c", "io_semihosting.c", "board_main.c"),
+    "hardware": ("board_main.c", "serial_main.c"),
 }
 
 
@@ -40,7 +40,9 @@ def _sources(board: Board) -> Iterator[Path]:
     yield from (p for p in runtime if not board.native or p.parent == Path("runtime_c/src"))
     yield from (Path("targets/common", name) for name in PROGRAMS[board.run.runner])
     yield from board_sources(board)
-    yield from sorted(Path("tests/device/fake_model").glob("*.c"))
+    yield from sorted(Path("tests/device/fake_model").rglob("*.c"))
+    if board.native:
+        yield from sorted(Path("tests/unit/serial").glob("*.c"))
 
 
 def _commands() -> Iterator[list[str]]:

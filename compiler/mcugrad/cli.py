@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,23 +12,13 @@ from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
+from mcugrad.cli_connect import connect_app
+from mcugrad.cli_help import HelpCommand
 from mcugrad.errors import McugradError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]  # click's, which typer ships inside itself
-
-
-class _Command(TyperCommand):
-    """Help that names arguments by their metavar alone: `MODEL.onnx`, not `{MODEL.onnx}` and `MODEL.onnx <path>`."""
-
-    def get_help(self, ctx: Any) -> str:
-        return (
-            re.sub(r"\{(MODEL\.onnx|DIR|STATE)\}", r"\1", super().get_help(ctx))
-            .replace(" <path>", "")
-            .replace(" <list[Path]>", "")
-        )
 
 
 app = typer.Typer(
@@ -41,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(connect_app, name="connect")
 
 
 class Loss(str, Enum):
@@ -86,7 +76,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="folder that `mcugra
 DEFAULT_BOARD = "mps2-an386"
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def inspect(
     model: Model,
     board: Annotated[str, typer.Option("--board", metavar="B", help="board to judge against")] = DEFAULT_BOARD,
@@ -100,7 +90,7 @@ def inspect(
     raise typer.Exit(inspect_command(model, board))
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def quantize(
     model: Model,
     data: Annotated[Path, typer.Option("--data", metavar="CALIB.npz", help="calibration samples: x, float32")],
@@ -115,7 +105,7 @@ def quantize(
     quantize_command(model, data, output)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def compile(
     model: Model,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="folder to write")],
@@ -157,7 +147,7 @@ def compile(
     compile_command(model, output, options, ["mcugrad", *sys.argv[1:]], report)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def run(
     folder: Folder,
     on: Annotated[str, typer.Option("--on", metavar="host|BOARD", help="where to run")] = "host",
@@ -198,7 +188,7 @@ Compiled = Annotated[
 Out = Annotated[Path, typer.Option("-o", metavar="OUT", help="a new file: .onnx, .npz or .state")]
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def pull(
     source: Annotated[Path, typer.Argument(metavar="STATE", help="a .state file, or an .npz that `run` wrote")],
     out: Out,
@@ -214,7 +204,7 @@ def pull(
     pull_command(source, model, out)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="STATE", help="two or more, of one model")],
     out: Out,
@@ -232,7 +222,7 @@ def merge(
     merge_command(sources, model, weights or [], out)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def bench(
     folder: Folder,
     on: Annotated[str, typer.Option("--on", metavar="BOARD", help="an emulated board")] = DEFAULT_BOARD,
@@ -244,7 +234,7 @@ def bench(
     bench_command(folder, on, json)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def flash(
     folder: Folder,
     board: Annotated[str, typer.Option("--board", metavar="B", help="a real board")],

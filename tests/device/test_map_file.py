@@ -23,7 +23,7 @@ pytestmark = pytest.mark.device
 LAYERS = ("stem", "depthwise", "grouped", "dilated", "point", "wide", "last")
 WEIGHTS, BIASES = ({f"{layer}.{what}" for layer in LAYERS} for what in ("weight", "bias"))
 HEAD = {"head.weight", "head.bias"}  # float32: 12 x 5 weights, 5 biases
-BOOKKEEPING, WATCH, COUNTERS = 20, 28, 8  # bytes of the state (plan, loss watch) and beside it, whatever trains
+BOOKKEEPING, WATCH, COUNTERS = 20, 32, 8  # bytes of the state (plan, loss watch) and beside it, whatever trains
 
 KERNELS = {  # what only training needs
     "schedule": r"mg_learning_rate",

@@ -10,13 +10,16 @@ import onnx
 import pytest
 
 from bottlenecks import Bottlenecks
+from mcugrad.device import Device
+from mcugrad.device.protocol import RESTART, Verb
 from mcugrad.errors import McugradError
 from mcugrad.pipeline import Input, Options, Written, compile_file
 from mcugrad.samples import quantize_samples
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
 from mcugrad.simulate.run import run_session
-from mcugrad.simulate.session import Mode, Records, Session, SessionResult
+from mcugrad.simulate.session import Mode, Records, Schedule, Session, SessionResult
+from serial_memory import Library, MemoryLine
 
 pytestmark = pytest.mark.device
 CLASSES, SCHEME = 4, 'bias.last = 1\nerrors = "int8"\n'
@@ -59,6 +62,24 @@ def _train(work: Path, way: Input, board: str) -> SessionResult:
 @pytest.mark.parametrize("board", ["host", "mps2-an386", "mps2-an500"])
 def test_the_same_bits(work: Path, board: str) -> None:
     assert _train(work, "pushed", board).same_as(_train(work, "resident", "host"))
+
+
+def test_rows_that_come_over_a_serial_line(work: Path, tmp_path: Path) -> None:
+    """Also when a sample is broken off in the middle of its rows."""
+    x, states = np.load(work / "data.npz")["x"], []
+    for way in ("resident", "pushed"):
+        (tmp_path / way).mkdir()
+        line, manifest = MemoryLine(Library(tmp_path / way, work / way, "net")), read_manifest(work / way)
+        with Device(line, manifest, retry=0.001) as device:
+            assert bool(device.info.row_len) == (way == "pushed")
+            device.plan(Schedule.CONSTANT, 0.01, 0)
+            for _ in range(2):
+                assert len(list(device.train(x, np.arange(len(x)) % CLASSES))) == len(x)
+                first = quantize_samples(x[:1], manifest).tobytes()[:200]
+                device._exchange.call(Verb.SAMPLE, RESTART.to_bytes(4, "little") + first)
+                device.reconnect()
+            states.append(device.state().state)
+    assert states[0] == states[1]
 
 
 def test_the_sample_takes_a_few_rows(work: Path) -> None:

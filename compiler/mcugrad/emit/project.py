@@ -47,6 +47,8 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
         f"{model.name}.c": "model.c.j2",
         f"{model.name}_weights.c": "weights.c.j2",
         "CMakeLists.txt": "CMakeLists.txt.j2",
+        f"{model.name}_serial.h": "serial.h.j2",
+        f"{model.name}_serial.c": "serial.c.j2",
         "Makefile": "Makefile.j2",
     }
     if identity:
@@ -88,7 +90,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _kernels(model: Model, program: Program) -> set[str]:
-    kernels = {call.kernel for call in program.calls}
+    kernels = {"mg_serial_poll", *(call.kernel for call in program.calls)}
     kernels |= {v.name for c in program.calls for s in c.descriptors for v in s.values() if isinstance(v, Function)}
     if model.tail:
         kernels.add(TAILS[model.tail])

@@ -46,13 +46,15 @@ class Timer(_Table):
 
 
 class Uart(_Table):
-    """The serial line: registers at `base`, clocked with `clock_hz`; its pins, where the driver has to know them."""
+    """The serial line: registers at `base`, clocked with `clock_hz`; its pins, where the driver has to know them.
+    `window`: 1, and 1 more for each 256 bytes that are kept while nobody reads them (mg_serial_port_t)."""
 
     base: int = Field(ge=0, lt=2**32)
     clock_hz: int = Field(gt=0)
     baud: int = Field(default=115200, gt=0)
     tx: int | None = Field(default=None, ge=0)
     rx: int | None = Field(default=None, ge=0)
+    window: int = Field(default=1, ge=1, le=4)
 
 
 class Storage(_Table):
@@ -144,6 +146,7 @@ class Board(_Table):
             found.append(f"MG_TIMER_BASE={self.timer.base:#x}u")
         if self.uart is not None:
             values = {"CLOCK_HZ": self.uart.clock_hz, "BAUD": self.uart.baud, "TX": self.uart.tx, "RX": self.uart.rx}
+            values["WINDOW"] = self.uart.window
             found += [f"MG_UART_BASE={self.uart.base:#x}u"]
             found += [f"MG_UART_{name}={value}u" for name, value in values.items() if value is not None]
         if self.storage is not None:

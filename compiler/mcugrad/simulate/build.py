@@ -130,8 +130,12 @@ def build(
 def model_defines(folder: Path) -> tuple[str, ...]:
     """By which a program of targets/common/ knows the compiled model in `folder`. Raises McugradError."""
     name = read_manifest(folder)["name"]
-    header = str((folder / f"{name}.h").resolve()).replace("\\", "\\\\").replace('"', '\\"')
-    return (f"MG_MODEL={name}", f"MG_MODEL_UPPER={name.upper()}", f'MG_MODEL_HEADER="{header}"')
+    header, serial = (
+        str((folder / file).resolve()).replace("\\", "\\\\").replace('"', '\\"')
+        for file in (f"{name}.h", f"{name}_serial.h")
+    )
+    files = f'MG_MODEL_HEADER="{header}"', f'MG_MODEL_SERIAL_HEADER="{serial}"'
+    return (f"MG_MODEL={name}", f"MG_MODEL_UPPER={name.upper()}", *files)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
