@@ -62,17 +62,29 @@ def depthwise_scratch(
 
     `whole_planes`: the sums of as many channels as there is room for, where one has them all at once.
     """
+    pitch, columns, tile_rows = _tile(w, y, attrs, rows)
+    sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)
+    sums = sum_rows * columns
+    if whole_planes and (columns, sum_rows) == (y[3], y[2]):
+        sums *= SUM_ELEMENTS // sums
+    span = (w[2] - 1) * attrs["dilation"][0] + 1
+    return int(((tile_rows - 1) * attrs["stride"][0] + span) * pitch + 2 * sums)
+
+
+def _tile(w: Sequence[int], y: Sequence[int], attrs: Mapping[str, Any], rows: int) -> tuple[int, int, int]:
+    """The pitch of a plane, and the columns, to a multiple of four, and rows of output that a tile has at most."""
     (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
     span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
     wide = tuple(w[2:]) == (3, 3) and s_w <= 2 and d_h == d_w == 1 and y[3] > ((PLANE_PITCH - 3) // s_w + 1) & ~3
     pitch = max(WIDE_PITCH if wide else PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
     columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
-    tile_rows = min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
-    sum_rows = min(max(SUM_ELEMENTS // columns, 1), tile_rows)
-    sums = sum_rows * columns
-    if whole_planes and (columns, sum_rows) == (y[3], y[2]):
-        sums *= SUM_ELEMENTS // sums
-    return int(((tile_rows - 1) * s_h + span_h) * pitch + 2 * sums)
+    return pitch, columns, min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)
+
+
+def in_one_tile(w: Sequence[int], y: Sequence[int], attrs: Mapping[str, Any]) -> bool:
+    """Whether mg_depthwise_conv2d_rows_s8 has read all of a channel before it writes any of it. w, y: shapes."""
+    _, columns, rows = _tile(w, y, attrs, y[2])
+    return columns >= y[3] and rows >= y[2]
 
 
 def depthwise_dgrad_scratch(w: Sequence[int], x: Sequence[int], attrs: Mapping[str, Any]) -> int:

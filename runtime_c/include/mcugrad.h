@@ -104,10 +104,11 @@ void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const m
 void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_weights_t *w,
                                  int16_t *restrict scratch, int8_t *restrict y);
 /* Output rows [first, first + count) of mg_conv2d_s8 for groups == in_c, out_c a multiple of in_c; weights OIHW, bias not
- * NULL. scratch is aligned to 4 bytes; the compiler's depthwise_scratch says how much: at most 4 KB for kernels up to
+ * NULL. One channel is read after the other; where a tile holds all of one (the compiler's in_one_tile), y may lie on channels
+ * of x that have been read. scratch is aligned to 4 bytes; the compiler's depthwise_scratch says how much: at most 4 KB for kernels up to
  * 13 x 13 without dilation, whatever the image. */
-void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
-                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
+                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *y);
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
 void mg_fully_connected_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w,
                            const int32_t *restrict bias, const float *restrict scale, int8_t *restrict y);
@@ -245,8 +246,9 @@ float mg_pow2ceil_f32(float v);
 /* Suffix: the type of the incoming error `e`, in units of the int32 accumulator. acc = sum_{oc,ky,kx} e * w for input
  * element (ic,iy,ix), in that loop order, in int32 (s8), int64 (s16) or float32 (f32); then mg_store((float)acc). */
 void mg_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w, mg_store_t *s);
-/* The same where groups == in_c == out_c. scratch is aligned to 4 bytes; depthwise_dgrad_scratch says how much. */
-void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+/* The same where groups == in_c == out_c. scratch is aligned to 4 bytes; depthwise_dgrad_scratch says how much. s->out may lie
+ * on e as y of the forward on x. */
+void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s);
 void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);

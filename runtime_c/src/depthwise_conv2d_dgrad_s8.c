@@ -60,7 +60,7 @@ static void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *
     }
 }
 
-void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s) {
     const mg_conv2d_t t = transposed(g);
     const mg_layout_t layout = {0, g->out_w, g->out_h};

@@ -31,8 +31,8 @@ static void tile_of_channels(mg_depthwise_t *d, const int8_t *x, const mg_weight
     }
 }
 
-void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
-                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y) {
+void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
+                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *y) {
     const int32_t end = first + count;
     mg_depthwise_t d;
     mg_depthwise_begin(&d, &g->conv, &g->x, &g->y, count, scratch);

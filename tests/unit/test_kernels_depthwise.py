@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kernel_cases import F32, FEW, SEEDS, Conv, convs, errors, int8s, requantized
 from kernel_layouts import LAYOUTS, memory, rows_and_input, scratch_of_depthwise, scratch_of_gradient
-from kernel_library import Conv2dRows, Kernels, Store, Weights, address
+from kernel_library import Array, Conv2dRows, Kernels, Layout, Store, Weights, address
+from mcugrad.descriptors import in_one_tile
 
 KINDS = st.sampled_from(LAYOUTS)
 
@@ -62,3 +63,44 @@ def test_gradient_by_the_input(kernels: Kernels, conv: Conv, seed: int) -> None:
     kernels("depthwise_conv2d_dgrad_s8", conv.struct(), e, w, scratch, store)
     np.testing.assert_array_equal(total, np.rint(expected * base + skip.astype(F32)))
     assert store.absmax == np.abs(expected * base + skip.astype(F32)).max()
+
+
+def _over_what_is_read(x: Array, outputs: int, more: int) -> tuple[Array, Array]:
+    """Memory in which the output may begin, and x inside it as near as the planner allows, and `more` bytes."""
+    begin = max(0, outputs - x.size) + more
+    memory = np.full(max(outputs, begin + x.size), 77, np.int8)
+    memory[begin : begin + x.size] = x.ravel()
+    return memory, memory[begin:]
+
+
+@given(depthwise(), SEEDS, st.integers(0, 9))
+@FEW
+def test_an_output_over_the_channels_that_have_been_read(kernels: Kernels, conv: Conv, seed: int, more: int) -> None:
+    attrs = {"stride": conv.stride, "dilation": conv.dilation}
+    assume(in_one_tile(conv.weight, (1, conv.out_c, *conv.out), attrs))
+    rng = np.random.default_rng(seed)
+    x, w = int8s(rng, conv.in_c, *conv.size), int8s(rng, *conv.weight)
+    bias, scale = rng.integers(-99, 99, conv.out_c).astype(np.int32), np.full(conv.out_c, 0.01, F32)
+    expected = requantized(conv.accumulate(x, w, bias), scale[:, None, None], conv.zeros[1], conv.limits)
+    y, source = _over_what_is_read(x, expected.size, more)
+    layouts = (Layout(h * w, w, h) for h, w in (conv.size, conv.out))
+    weights, scratch = Weights(address(w), address(bias), address(scale)), scratch_of_depthwise(conv, conv.out[0])
+    geometry = Conv2dRows(conv.struct(), *layouts)
+    kernels("depthwise_conv2d_rows_s8", geometry, 0, conv.out[0], source, weights, scratch, y)
+    np.testing.assert_array_equal(y[: expected.size], expected.ravel())
+
+
+@given(depthwise(), SEEDS, st.integers(0, 9))
+@FEW
+def test_a_gradient_over_the_channels_that_have_been_read(kernels: Kernels, conv: Conv, seed: int, more: int) -> None:
+    conv = replace(conv, group_out=1)
+    attrs = {"stride": (1, 1), "dilation": conv.dilation}
+    assume(in_one_tile(conv.weight, (1, conv.in_c, *conv.size), attrs))
+    rng = np.random.default_rng(seed)
+    e, w = errors(rng, "s8", conv.out_c, *conv.out), int8s(rng, *conv.weight)
+    expected = conv.dgrad(e, w)
+    dx, source = _over_what_is_read(e, expected.size, more)
+    base = F32(100.0 / max(float(np.abs(expected).max()), 1.0))
+    store = Store(out=address(dx), base_scale=base, inv_scale=1.0, out_type=1)
+    kernels("depthwise_conv2d_dgrad_s8", conv.struct(), source, w, scratch_of_gradient(conv), store)
+    np.testing.assert_array_equal(dx[: expected.size], np.rint(expected * base).ravel())

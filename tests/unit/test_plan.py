@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from frontend_graphs import Builder
 from graphs import imported, residual_2d, watch
 from mcugrad.emit.project import emit_project
 from mcugrad.graph import Model
@@ -71,14 +72,32 @@ def test_every_read_finds_the_bytes_of_its_tensor(name: str, scheme: str) -> Non
 
 @every
 def test_no_two_living_buffers_overlap(name: str, scheme: str) -> None:
+    """But where a call reads one while the other grows over it."""
     program = program_of(name, scheme)
-    spans = sorted(program.lifetimes().items())
-    for i, (a, (first, last)) in enumerate(spans):
-        start, end = program.offsets[a], program.offsets[a] + program.buffers[a].nbytes
-        assert 0 <= start <= end <= program.arena_bytes
-        for b, (other_first, other_last) in spans[i + 1 :]:
-            apart = end <= program.offsets[b] or program.offsets[b] + program.buffers[b].nbytes <= start
-            assert apart or last < other_first or other_last < first, (a, b)
+    spans = program.lifetimes()
+    overlaps = [(program.root(low), program.root(up), least) for low, up, least in program.overlaps]
+    shared = {(low, up): least for low, up, least in overlaps if spans[up][1] == spans[low][0]}
+    for a, (first, last) in spans.items():
+        start = program.offsets[a]
+        assert 0 <= start <= start + program.buffers[a].nbytes <= program.arena_bytes
+        for b in (b for b, span in spans.items() if b != a and span[0] <= last and first <= span[1]):
+            low, up = sorted((a, b), key=program.offsets.__getitem__)
+            apart = shared.get((low, up), program.buffers[low].nbytes)
+            assert program.offsets[low] + apart <= program.offsets[up], (low, up)
+
+
+@pytest.mark.parametrize(("width", "shares"), [(12, True), (80, False)])
+def test_a_depthwise_convolution_grows_over_its_input(width: int, shares: bool) -> None:
+    """And its gradient over the error; but not where a channel takes two tiles."""
+    b = Builder()
+    x = b.node("Relu", b.node("Conv", "x", b.random(16, 2, 1, 1), b.random(16), name="expand"))
+    x = b.node("Relu", b.node("Conv", x, b.random(16, 1, 3, 3), b.random(16), name="depthwise", pads=[1] * 4, group=16))
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    model = imported(b.model((1, 2, 10, width), b.node("Gemm", x, b.random(3, 16), transB=1, name="head")))
+    program = compile_model(model, "biases", stream=False).program
+    two_planes = 2 * 16 * 10 * width
+    assert (program.arena_bytes < two_planes + 1000) == shares
+    assert len(program.overlaps) == (2 if shares else 0)
 
 
 @every

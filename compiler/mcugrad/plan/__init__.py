@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mcugrad.plan.gradients import use_panels_backward
-from mcugrad.plan.inplace import merge_inplace
+from mcugrad.plan.inplace import merge_inplace, overlap_channels
 from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
@@ -48,7 +48,7 @@ def _lowered(model: Model, step: TrainingStep | None) -> Program:
 
 
 def _ordered(program: Program) -> Program:
-    return use_panels_of_unpacked(use_panels_backward(merge_inplace(schedule(program))))
+    return use_panels_of_unpacked(use_panels_backward(overlap_channels(merge_inplace(schedule(program)))))
 
 
 def _least_arena(program: Program) -> int:

@@ -1,10 +1,17 @@
-"""Program -> Program in which an elementwise output takes over the bytes of an input that dies there."""
+"""Program -> Program in which outputs take over bytes of an input that dies there.
+
+Elementwise outputs all of them, depthwise convolutions those of the channels that have been read.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from mcugrad.program import Kind, Program
+from mcugrad.descriptors import geometry, in_one_tile
+from mcugrad.program import KernelCall, Kind, Program
+
+DEPTHWISE, DEPTHWISE_DGRAD = "mg_depthwise_conv2d_rows_s8", "mg_depthwise_conv2d_dgrad_s8"
 
 
 def merge_inplace(program: Program) -> Program:
@@ -26,3 +33,21 @@ def _may_share(program: Program, index: int, output: str, source: str) -> bool:
         return False
     same_size = program.buffers[root].nbytes == program.buffers[output].nbytes
     return same_size and program.lifetimes()[root][1] == index
+
+
+def overlap_channels(program: Program) -> Program:
+    """Let outputs of depthwise convolutions and of their gradients by the input grow over what they read."""
+    found = (_channels_apart(call) for call in program.calls if call.kernel in (DEPTHWISE, DEPTHWISE_DGRAD))
+    return replace(program, overlaps=(*program.overlaps, *(overlap for overlap in found if overlap is not None)))
+
+
+def _channels_apart(call: KernelCall) -> tuple[str, str, int] | None:
+    """(output, input, bytes by which that must begin behind it); None where channels are read in several tiles."""
+    g = geometry(call)
+    attrs = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
+    source, target = ((g[f"{side}_c"], g[f"{side}_h"], g[f"{side}_w"]) for side in ("in", "out"))
+    if call.kernel == DEPTHWISE_DGRAD:  # a forward of stride 1 from the errors
+        source, target, attrs = target, source, {**attrs, "stride": (1, 1)}
+    if not in_one_tile((1, 1, g["k_h"], g["k_w"]), (1, *target), attrs):
+        return None
+    return call.writes[0], call.reads[0], max(0, math.prod(target) - math.prod(source))

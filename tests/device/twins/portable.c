@@ -34,10 +34,10 @@
 #define mg_depthwise_begin portable_depthwise_begin
 #define mg_depthwise_tile portable_depthwise_tile
 #define mg_depthwise_conv2d_rows_s8 portable_depthwise_conv2d_rows_s8
-void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w,
+void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s);
-void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
-                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *restrict y);
+void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
+                                 const mg_weights_t *w, int16_t *restrict scratch, int8_t *y);
 #include "depthwise_conv2d_dgrad_s8.c"
 #include "depthwise_conv2d_rows_s8.c"
 #include "depthwise_sums.c"
