@@ -8,7 +8,7 @@ static int32_t plane_rows(const mg_conv2d_t *g, int32_t rows) { return (rows - 1
 void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout_t *x, const mg_layout_t *y,
                         int32_t count, int16_t *scratch) {
     const bool dilated = g->dilation_h != 1 || g->dilation_w != 1;
-    const bool square = g->k_h == g->k_w && g->stride_w <= 2 && !dilated && (g->k_w & 1) != 0;
+    const bool square = g->k_h == g->k_w && g->k_w >= 3 && (g->k_w & 1) != 0 && g->stride_w <= 2 && !dilated;
     const bool wide = square && g->k_w == 3 && g->out_w > ((MG_PLANE_PITCH - 3) / g->stride_w + 1) / 4 * 4;
     /* a window of four outputs fits, to an even column */
     const int32_t least = wide ? MG_WIDE_PITCH : MG_PLANE_PITCH;

@@ -26,7 +26,7 @@ typedef struct {
     int32_t rows, quads, bias;
     int32_t row_step; /* stride_h * pitch */
     int32_t pitch, k_h, k_w, stride_w, dilation_h, dilation_w;
-    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w is odd), less 2 where the plane is wide; else 0 */
+    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w odd, not 1), less 2 where the plane is wide; else 0 */
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);

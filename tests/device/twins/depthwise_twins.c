@@ -16,7 +16,7 @@ static int32_t out_size(int32_t size, int32_t before, int32_t after, int32_t k, 
 
 static mg_conv2d_t draw(void) {
     const bool known = pick(0, 4) != 0;
-    const int32_t k = 2 * pick(1, 3) + 1, stride = pick(1, 2), channels = pick(1, CHANNELS);
+    const int32_t k = 2 * pick(0, 3) + 1, stride = pick(1, 2), channels = pick(1, CHANNELS);
     mg_conv2d_t g = {.in_c = channels, .out_c = channels, .groups = channels, .k_h = k, .k_w = k, .stride_h = stride,
                      .stride_w = stride, .dilation_h = 1, .dilation_w = 1};
     g.x_zero = pick(-128, 127), g.y_zero = pick(0, 2) != 0 ? -128 : pick(-128, 127);
