@@ -63,6 +63,15 @@ def _bytes(text: str) -> int:
     return int(number) * unit
 
 
+class Layout(str, Enum):
+    """Build systems that a model can be a library for."""
+
+    cmake = "cmake"
+    platformio = "platformio"
+    arduino = "arduino"
+    zephyr = "zephyr"
+
+
 class Schedule(str, Enum):
     """Learning-rate schedules."""
 
@@ -250,6 +259,20 @@ def flash(
     from mcugrad.commands.flash import flash_command
 
     flash_command(folder, board, port, dry_run)
+
+
+@app.command(cls=_Command)
+def export(
+    folder: Folder,
+    layout: Annotated[
+        Layout, typer.Option("--as", metavar="cmake|platformio|arduino|zephyr", help="whose layout it has")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="folder to write")],
+) -> None:
+    """Make a library of a compiled model, for another build system."""
+    from mcugrad.commands.export import export_command
+
+    export_command(folder, layout.value, output)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,1 @@
+"""A compiled model as a library in the layout that another build system expects."""
