@@ -261,7 +261,7 @@ def flash(
     flash_command(folder, board, port, dry_run)
 
 
-@app.command(cls=_Command)
+@app.command(cls=HelpCommand)
 def export(
     folder: Folder,
     layout: Annotated[
