@@ -192,7 +192,11 @@ def run(
 
 Compiled = Annotated[
     Path | None,
-    typer.Option("--model", metavar="DIR", help="a folder that `compile` wrote (default: where the state lies)"),
+    typer.Option(
+        "--model",
+        metavar="DIR",
+        help="a folder that `compile` wrote (default: the one that the state lies in or beside)",
+    ),
 ]
 Out = Annotated[Path, typer.Option("-o", metavar="OUT", help="a new file: .onnx, .npz or .state")]
 

@@ -191,7 +191,7 @@ def test_states_are_pulled_and_merged(fleet: Terminal, compiled: Path, states: l
     assert "the mean of 3 states of model 'model'" in said
     merged = read_state(fleet.folder / "all.state", read_manifest(compiled))
     assert merged == replace(merge(read_manifest(compiled), states, [3, 1, 1]), sequence=0)
-    fleet.succeeds("pull", "all.state", "--model", "m", "-o", "all.onnx")
+    fleet.succeeds("pull", "all.state", "-o", "all.onnx")
     assert onnx.load(fleet.folder / "all.onnx") == trained_onnx(compiled, merged.state)
     fleet.succeeds("pull", "all.state", "--model", "m", "-o", "all.npz")
     assert np.load(fleet.folder / "all.npz")["state"].tobytes() == merged.state
@@ -216,7 +216,8 @@ def test_what_cannot_be_pulled_or_merged_is_said(fleet: Terminal, states: list[S
     assert "cannot be read" in fleet.refuses("pull", "nothing.state", "-o", "f.onnx", *model)
     assert "ends in .onnx" in fleet.refuses("pull", "a.state", "-o", "f.h5", *model)
     assert "give two or more" in fleet.refuses("merge", "a.state", "-o", "f.state", *model)
-    assert "--model DIR" in fleet.refuses("pull", "a.state", "-o", "f.onnx")
+    assert "--model DIR" in fleet.refuses("pull", "foreign.state", "-o", "f.onnx")
+    assert "--model DIR" in fleet.refuses("pull", "other.npz", "-o", "f.onnx")
     assert "1 weights for 2 states" in fleet.refuses(
         "merge", "a.state", "b.state", "-o", "f.state", "--weight", "2", *model
     )

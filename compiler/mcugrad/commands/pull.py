@@ -22,7 +22,7 @@ _ENDINGS = ".onnx (the trained network), .npz (its tensors) or .state (its bytes
 def pull_command(source: Path, folder: Path | None, target: Path) -> None:
     """Write `target` from a .state file, or from the .npz of `mcugrad run`. Raises McugradError."""
     check_target(target)
-    folder = folder or folder_of([source])
+    folder = folder or folder_of(source)
     state = state_of(source, read_manifest(folder))
     write_trained(folder, state, target)
     print(f"{target}: what model '{state.model_name}' had learned after {state.step} steps of its plan")
@@ -33,7 +33,7 @@ def merge_command(sources: Sequence[Path], folder: Path | None, weights: Sequenc
     check_target(target)
     if len(sources) < 2:
         raise McugradError("one state has nothing to be merged with: give two or more")
-    folder = folder or folder_of(sources)
+    folder = folder or folder_of(sources[0])
     manifest = read_manifest(folder)
     states = [state_of(path, manifest) for path in sources]
     write_trained(folder, merge(manifest, states, weights or [1.0] * len(states)), target)
@@ -60,16 +60,25 @@ def write_trained(folder: Path, state: SavedState, target: Path) -> None:
         save_state(target, read_manifest(folder), state.state)
 
 
-def folder_of(sources: Sequence[Path]) -> Path:
-    """The folder of a compiled model in which one of the files lies, or that it lies beside."""
-    for source in sources:
-        beside = source.resolve().parent
-        for folder in (beside, beside.parent):
-            if (folder / "manifest.json").is_file():
-                return folder
-    raise McugradError(
-        f"{sources[0]}: whose state is it? It lies in no folder that mcugrad compiled: say which with --model DIR"
-    )
+def folder_of(source: Path) -> Path:
+    """The compiled model that a state belongs to: the folder that it lies in, or one beside it. Raises McugradError."""
+    here = source.resolve().parent
+    compiled = [p.parent for p in (here / "manifest.json", *sorted(here.glob("*/manifest.json"))) if p.is_file()]
+    if source.suffix == SUFFIX:
+        wanted = read_state(source).model_hash.hex()
+        compiled = [folder for folder in compiled if _hash(folder) == wanted]
+    elif here not in compiled:  # an .npz does not say whose it is
+        compiled = []
+    if compiled:
+        return compiled[0]
+    raise McugradError(f"{source}: its model was compiled into no folder beside it: say into which with --model DIR")
+
+
+def _hash(folder: Path) -> str | None:
+    try:
+        return read_manifest(folder).get("model_hash")
+    except McugradError:  # somebody else's manifest.json
+        return None
 
 
 def state_of(source: Path, manifest: dict[str, Any]) -> SavedState:
