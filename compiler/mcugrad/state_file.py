@@ -135,7 +135,11 @@ def newest_state(flash: bytes, source: str) -> SavedState:
 
     Raises McugradError when there is no slot that is whole.
     """
-    slots = [slot for at in range(0, len(flash), BLOCK) if (slot := _slot(flash, at)) is not None]
+    slots, at = [], flash.find(_MAGIC)
+    while at >= 0:
+        if (slot := _slot(flash, at)) is not None:
+            slots.append(slot)
+        at = flash.find(_MAGIC, at + 1)
     if not slots:
         raise McugradError(f"{source} holds no saved state that is whole: copy the flash where the device saves")
     newest = slots[0]
@@ -147,7 +151,7 @@ def newest_state(flash: bytes, source: str) -> SavedState:
 
 def _slot(flash: bytes, at: int) -> SavedState | None:
     """The state of the slot that begins at byte `at`, None where there is none that is whole."""
-    if flash[at : at + 4] != _MAGIC or at + _HEADER.size > len(flash):
+    if at + _HEADER.size > len(flash):
         return None
     end = at + image_bytes(_HEADER.unpack_from(flash, at)[4])
     if flash[end : end + BLOCK] != COMMIT:

@@ -1,7 +1,6 @@
 /* Memory of an emulated board as flash. QEMU can keep it in a file: however QEMU ends, what was written stays. It
  * behaves like NOR: a sector is erased as a whole, and only what is erased can be programmed. */
-#include "board.h"
-#include "storage.h"
+#include "storage_onchip.h"
 
 static volatile uint32_t *cell(uint32_t address) { return mg_register(MG_STORAGE_BASE + address); }
 
@@ -21,21 +20,7 @@ static bool program(void *context, uint32_t address, const void *bytes, uint32_t
     return true;
 }
 
-static bool read(void *context, uint32_t address, void *bytes, uint32_t count) {
-    (void)context;
-    uint32_t *to = bytes;
-    for (const uint32_t end = address + count; address < end; address += 4) *to++ = *cell(address);
-    return true;
-}
-
-static const mg_flash_t flash = {
-    .erase = erase,
-    .program = program,
-    .read = read,
-    .sector_bytes = MG_STORAGE_SECTOR_BYTES,
-    .sectors = MG_STORAGE_BYTES / MG_STORAGE_SECTOR_BYTES,
-    .program_bytes = MG_STORAGE_PROGRAM_BYTES,
-};
+static const mg_flash_t flash = MG_STORAGE_FLASH(erase, program, mg_storage_read);
 
 const mg_flash_t *mg_storage_open(void) {
     mg_window_open_memory(MG_STORAGE_BASE, MG_STORAGE_BYTES);

@@ -1,4 +1,4 @@
-/* What drivers of a chip's own flash share: it is read as memory, and described by [storage]. */
+/* What drivers of flash that is read as memory share; [storage] describes it. */
 #ifndef MG_STORAGE_ONCHIP_H
 #define MG_STORAGE_ONCHIP_H
 

@@ -256,8 +256,11 @@ def test_a_core_that_is_reset_in_each_flash_operation_of_three_saves_learns_the_
     assert device.state() == wanted
 
 
-def test_a_device_whose_emulator_is_killed_again_and_again_learns_the_same(tmp_path: Path, objects: Path) -> None:
-    device = Device(tmp_path, objects, "mps2-an386")
+@pytest.mark.parametrize("board", ["mps2-an386", "qemu-riscv32"])
+def test_a_device_whose_emulator_is_killed_again_and_again_learns_the_same(
+    tmp_path: Path, objects: Path, board: str
+) -> None:
+    device = Device(tmp_path, objects, board)
     device.begin([])
     for kill in (1, 2, 5, 11, 3, 1):  # at the so many-th save of a power-on
         saves = 0
