@@ -29,8 +29,8 @@ MODEL = (
 # What is built for a board beside its own sources.
 PROGRAMS = {
     "native": ("session.c", "train.c", "serial_main.c", "line.c", "io_posix.c"),
-    "qemu": ("session.c", "train.c", "serial_main.c", "io_semihosting.c", "board_main.c"),
-    "hardware": ("board_main.c", "serial_main.c"),
+    "qemu": ("session.c", "train.c", "serial_main.c", "io_semihosting.c"),
+    "hardware": ("serial_main.c",),
 }
 
 

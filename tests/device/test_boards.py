@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,15 @@ import pytest
 
 from firmware_support import ALL_EMULATED, EMULATED, shared_objects
 from mcugrad.errors import McugradError
-from mcugrad.flash.firmware import build_board
 from mcugrad.flash.images import make_images
 from mcugrad.pipeline import Options, compile_file
 from mcugrad.samples import load_records
 from mcugrad.simulate.board import board_names, load_board
 from mcugrad.simulate.build import build, build_program, read_manifest
 from mcugrad.simulate.elf import read_elf
-from mcugrad.simulate.run import qemu_command, run_session
-from mcugrad.simulate.session import Mode, Records, Schedule, Session
+from mcugrad.simulate.run import run_session
+from mcugrad.simulate.serial_firmware import build_serial
+from mcugrad.simulate.session import Mode, Schedule, Session
 
 pytestmark = pytest.mark.device
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +28,7 @@ WATCH = ROOT / "models" / "watch" / "watch-unseen-2.onnx"
 MCUNET = Path(os.environ.get("MCUGRAD_SHARED", ROOT / ".." / "shared")) / "models" / "mcunet-5fps.int8.onnx"
 SCHEME = ROOT / "models" / "schemes" / "mcunet-49kb.toml"
 REAL = [name for name in board_names() if load_board(name).real]
-INPUTS, CLASSES = 600, 7
+CLASSES = 7
 
 
 @pytest.fixture(scope="module")
@@ -70,52 +68,13 @@ def test_the_watch_learns_the_same_bytes_on_it(watch: Path, name: str) -> None:
     assert 0 < result.stack_high_water <= firmware.stack_bound <= result.stack_reserve
 
 
-def _fnv(data: bytes) -> str:
-    value = 2166136261
-    for byte in data:
-        value = (value ^ byte) * 16777619 & 0xFFFFFFFF
-    return f"{value:08x}"
-
-
-@pytest.mark.parametrize("name", ["mps2-an386", "qemu-riscv32"])
-def test_a_firmware_by_itself_says_what_it_computes(watch: Path, name: str) -> None:
-    """What a real board says, an emulated one says, too: and it is what the host computes."""
-    firmware = build_board(watch, load_board(name), objects=shared_objects())
-    command = [*qemu_command(firmware.board, "stdio"), "-kernel", str(firmware.elf)]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    end = threading.Timer(60, child.kill)
-    end.start()
-    try:
-        lines = [child.stdout.readline() for _ in range(4)]
-    finally:
-        end.cancel()
-        child.kill()
-        child.wait()
-    zeros = Records(np.zeros((1, INPUTS), np.int8), np.zeros(1, np.int64))
-    host = build(watch, load_board("host"))
-    outputs = run_session(host, Session(Mode.PREDICT, CLASSES, test=zeros)).outputs
-    once = Session(Mode.STEPS, CLASSES, zeros, steps=1, learning_rate=0.001, seed=1)
-    state = run_session(host, once).state
-    manifest = read_manifest(watch)
-    assert lines[:2] == [
-        f"mcugrad {manifest['name']} on {name}\n",
-        f"SRAM {firmware.sizes.static}, input {INPUTS}, output {CLASSES}, state {len(state)}, "
-        f"model {manifest['model_hash']}\n",
-    ]
-    assert lines[2].startswith(f"self-check: outputs {_fnv(outputs.tobytes())} in ")
-    assert lines[3].startswith(f"self-check: state {_fnv(state)} in ")
-    touched, reserve = (int(word) for word in lines[3].split("stack ")[1].split(" of "))
-    assert 0 < touched <= firmware.stack_bound <= reserve
-
-
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.parametrize("model", ["watch", "mcunet"])
 def test_it_links_for_every_real_board(request: pytest.FixtureRequest, model: str, name: str) -> None:
     folder: Path = request.getfixturevalue(model)
     board = load_board(name)
     assert board.memory is not None
-    firmware = build_board(folder, board, objects=shared_objects())
+    firmware = build_serial(folder, board, objects=shared_objects())
     images = make_images(firmware)
     binary = images.bin.read_bytes()
     flash, ram = board.memory.flash, board.memory.ram
@@ -152,13 +111,13 @@ def test_where_it_does_not_fit_the_budget_says_so(tmp_path: Path) -> None:
 
 
 def test_the_f746_starts_in_sector_0_and_goes_on_behind_what_it_saves(watch: Path) -> None:
-    images = make_images(build_board(watch, load_board("stm32f746g-disco"), objects=shared_objects()))
+    images = make_images(build_serial(watch, load_board("stm32f746g-disco"), objects=shared_objects()))
     assert _read_hex(images.hex, 0x08000000, 8) == images.bin.read_bytes()[:8]
     assert images.address == 0x08020000
 
 
 def test_the_boot_rom_of_the_rp2350_finds_its_block_and_the_uf2_holds_the_image(watch: Path) -> None:
-    images = make_images(build_board(watch, load_board("rp2350-pico2"), objects=shared_objects()))
+    images = make_images(build_serial(watch, load_board("rp2350-pico2"), objects=shared_objects()))
     binary = images.bin.read_bytes()
     at = binary[:4096].find(struct.pack("<5I", 0xFFFFDED3, 0x10210142, 0x1FF, 0, 0xAB123579))
     assert at > 0

@@ -97,9 +97,9 @@ def test_the_command(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Non
     line = terminal.succeeds("flash", "a b", "--board", "nucleo-f412zg", "--dry-run")
     assert line == (
         "openocd -f board/st_nucleo_f4.cfg "
-        "-c 'program {a b/build/nucleo-f412zg-alone/firmware.elf} verify reset exit'\n"
+        "-c 'program {a b/build/serial-nucleo-f412zg/firmware.elf} verify reset exit'\n"
     )
-    images = terminal.folder / "a b" / "build" / "nucleo-f412zg-alone"
+    images = terminal.folder / "a b" / "build" / "serial-nucleo-f412zg"
     assert {"firmware.elf", "firmware.bin", "firmware.hex"} <= {path.name for path in images.iterdir()}
     assert sorted(path.name for path in (terminal.folder / "a b").iterdir()) == sorted([*before, "build"])
     monkeypatch.setattr(tools, "_installed", lambda name: False)

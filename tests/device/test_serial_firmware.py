@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cli_support import CLASSES, Terminal, network, terminal, write_model
-from firmware_support import EMULATED
+from firmware_support import ALL_EMULATED
 from mcugrad.device import Device, Step
 from mcugrad.pipeline import Options, compile_file
 from mcugrad.simulate.board import load_board
@@ -91,7 +91,7 @@ def test_training_over_a_pty_gives_the_bits_of_run(
     assert _trained(terminal, folder, board.port, terminal.folder / "a.state").state == expected
 
 
-@pytest.mark.parametrize("name", EMULATED)
+@pytest.mark.parametrize("name", ALL_EMULATED)
 def test_training_over_an_emulated_uart_gives_the_bits_of_the_host(
     terminal: Terminal, folder: Path, expected: bytes, name: str
 ) -> None:

@@ -8,19 +8,19 @@ from mcugrad.errors import McugradError
 
 
 def flash_command(folder: Path, board_name: str, port: str | None, dry_run: bool) -> None:
-    """Build the board's firmware and its images, and bring them there, or print the command that would. Raises
-    McugradError."""
-    from mcugrad.flash.firmware import build_board
+    """Build the firmware that listens to the board's serial line, and bring it there, or print the command that would.
+    Raises McugradError."""
     from mcugrad.flash.images import make_images
     from mcugrad.flash.tools import execute, plan
     from mcugrad.simulate.board import load_board
     from mcugrad.simulate.build import read_manifest
+    from mcugrad.simulate.serial_firmware import build_serial
 
     board = load_board(board_name)
     if not board.real:
         raise McugradError(f"{board.name} is no board to flash: use `mcugrad run DIR --on {board.name}`")
     read_manifest(folder)
-    firmware = build_board(folder, board)
+    firmware = build_serial(folder, board)
     images = make_images(firmware)
     way = plan(board, images, port)
     if dry_run:
@@ -29,5 +29,4 @@ def flash_command(folder: Path, board_name: str, port: str | None, dry_run: bool
     execute(way, board)
     sizes = firmware.sizes
     print(f"flashed {board.name} with {way.command[0]}: {sizes.flash:,} B of flash, {sizes.static:,} B of static SRAM")
-    assert board.uart is not None
-    print(f"it speaks on its serial line at {board.uart.baud} baud")
+    print("it listens on its serial line: see `mcugrad connect -h`")

@@ -1,1 +1,1 @@
-"""From a compiled model to a real board: the firmware, its images, the tools that bring them there."""
+"""From a firmware to a real board: its images, and the tools that bring them there."""

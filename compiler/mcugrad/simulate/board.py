@@ -148,6 +148,7 @@ class Board(_Table):
             values = {"CLOCK_HZ": self.uart.clock_hz, "BAUD": self.uart.baud, "TX": self.uart.tx, "RX": self.uart.rx}
             values["WINDOW"] = self.uart.window
             found += [f"MG_UART_BASE={self.uart.base:#x}u"]
+            found += ["MG_UART_WINDOW=1u"] if self.real else []  # nobody keeps what comes while it computes
             found += [f"MG_UART_{name}={value}u" for name, value in values.items() if value is not None]
         if self.storage is not None:
             sizes = {
