@@ -141,14 +141,16 @@ class Board(_Table):
     @property
     def defines(self) -> tuple[str, ...]:
         """What the drivers are compiled with."""
-        found = [f'MG_BOARD="{self.name}"']
-        if self.timer is not None:
-            found.append(f"MG_TIMER_BASE={self.timer.base:#x}u")
+        found = [f"MG_TIMER_BASE={self.timer.base:#x}u"] if self.timer is not None else []
         if self.uart is not None:
-            values = {"CLOCK_HZ": self.uart.clock_hz, "BAUD": self.uart.baud, "TX": self.uart.tx, "RX": self.uart.rx}
-            values["WINDOW"] = self.uart.window
-            found += [f"MG_UART_BASE={self.uart.base:#x}u"]
-            found += ["MG_UART_WINDOW=1u"] if self.real else []  # nobody keeps what comes while it computes
+            values = {
+                "CLOCK_HZ": self.uart.clock_hz,
+                "BAUD": self.uart.baud,
+                "WINDOW": self.uart.window,
+                "TX": self.uart.tx,
+                "RX": self.uart.rx,
+            }
+            found.append(f"MG_UART_BASE={self.uart.base:#x}u")
             found += [f"MG_UART_{name}={value}u" for name, value in values.items() if value is not None]
         if self.storage is not None:
             sizes = {
