@@ -18,6 +18,7 @@ from mcugrad.samples import load_records
 from mcugrad.simulate.board import board_names, load_board
 from mcugrad.simulate.build import build, build_program, read_manifest
 from mcugrad.simulate.elf import read_elf
+from mcugrad.simulate.footprint import serial_static_bytes
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.serial_firmware import build_serial
 from mcugrad.simulate.session import Mode, Schedule, Session
@@ -79,7 +80,9 @@ def test_it_links_for_every_real_board(request: pytest.FixtureRequest, model: st
     binary = images.bin.read_bytes()
     flash, ram = board.memory.flash, board.memory.ram
     assert len(binary) == firmware.sizes.flash <= flash.size
-    assert firmware.sizes.static + firmware.sizes.stack_reserve <= ram.size
+    outputs = int(np.prod(read_manifest(folder)["output"]["shape"]))
+    predicted = serial_static_bytes(read_manifest(folder)["static_bytes"], outputs, 0) + board.driver_data
+    assert firmware.sizes.static == predicted <= ram.size - firmware.sizes.stack_reserve
     stack, reset = struct.unpack_from("<II", binary)
     assert stack == ram.origin + board.stack_reserve
     assert reset & 1

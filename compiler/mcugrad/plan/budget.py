@@ -10,7 +10,7 @@ from mcugrad.plan.code_size import code_bytes
 from mcugrad.plan.place import busiest
 from mcugrad.program import Program
 from mcugrad.simulate.board import Board
-from mcugrad.simulate.footprint import static_bytes
+from mcugrad.simulate.footprint import serial_static_bytes, static_bytes
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ def predict(program: Program, board: Board, struct_bytes: int, constants: int, f
     values = target.elements if target is not None and target.dtype == "float32" else 0
     code = code_bytes(program, files, board.core)
     static = static_bytes(struct_bytes, output, values)
+    if board.real:
+        static = serial_static_bytes(struct_bytes, output, values) + board.driver_data
     return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constants, code)
 
 

@@ -100,7 +100,8 @@ class Uf2(_Table):
 
 class Board(_Table):
     """One target. `drivers`: files of targets/drivers/ that its firmware has, beside the C files of its own folder;
-    `stack_reserve` is in bytes; a native board has neither memory limits nor a timer."""
+    `driver_data`: their bytes of .data and .bss; `stack_reserve` is in bytes; a native board has neither memory limits
+    nor a timer."""
 
     name: str
     description: str
@@ -109,6 +110,7 @@ class Board(_Table):
     stack_reserve: int = Field(default=0, ge=0, multiple_of=8)
     memory: Memory | None = None
     drivers: tuple[str, ...] = ()
+    driver_data: int = Field(default=0, ge=0, multiple_of=8)
     timer: Timer | None = None
     uart: Uart | None = None
     storage: Storage | None = None
