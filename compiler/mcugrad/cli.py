@@ -236,6 +236,20 @@ def merge(
 
 
 @app.command(cls=HelpCommand)
+def serve(
+    folder: Folder,
+    on: Annotated[str, typer.Option("--on", metavar="host|BOARD", help="where to run")] = "host",
+) -> None:
+    """Run a model behind a serial line, for `connect`.
+
+    Prints the port, and ends with Ctrl-C. What is saved in its flash lasts as long.
+    """
+    from mcugrad.commands.connect import serve_command
+
+    serve_command(folder, on)
+
+
+@app.command(cls=HelpCommand)
 def bench(
     folder: Folder,
     on: Annotated[str, typer.Option("--on", metavar="BOARD", help="an emulated board")] = DEFAULT_BOARD,

@@ -213,9 +213,13 @@ static mg_status_t write(mg_serial_t *s, const uint8_t *payload, uint32_t bytes)
 
 static uint32_t state_crc(const mg_serial_t *s) { return ~mg_crc32(0xFFFFFFFFu, s->m, s->model->id->bytes); }
 
+/* Kernels multiply by it: what is no number would spread. */
+static bool is_rate(float value) { return value >= 0.0f && value - value == 0.0f; }
+
 static mg_status_t commit(mg_serial_t *s, const uint8_t *payload, uint32_t bytes) {
     if (bytes != 4 || !s->writing) return MG_STATUS_FORMAT;
-    const bool sound = s->written == s->model->id->bytes && mg_get32(payload) == state_crc(s);
+    const bool sound = s->written == s->model->id->bytes && mg_get32(payload) == state_crc(s) &&
+                       is_rate(plan_of(s)->learning_rate);
     if (sound) s->writing = false;
     else restore(s);
     mg_serial_add(s, s->found);
@@ -224,7 +228,7 @@ static mg_status_t commit(mg_serial_t *s, const uint8_t *payload, uint32_t bytes
 }
 
 static mg_status_t replan(mg_serial_t *s, const uint8_t *payload, uint32_t bytes) {
-    if (bytes != 16 || mg_get32(payload) > MG_COSINE) return MG_STATUS_FORMAT;
+    if (bytes != 16 || mg_get32(payload) > MG_COSINE || !is_rate(get_float(payload + 4))) return MG_STATUS_FORMAT;
     s->model->replan(s->m, (mg_schedule_t)mg_get32(payload), get_float(payload + 4), mg_get32(payload + 8),
                      mg_get32(payload + 12));
     return MG_STATUS_OK;

@@ -138,7 +138,7 @@ def test_make_builds_for_arm_as_the_readme_says(folder: Path) -> None:
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_the_readme_s_firmware_learns_on_this_machine(folder: Path, compiler: str) -> None:
-    (folder.parent / "firmware.c").write_text(block("c", "int main"), encoding="utf-8")
+    (folder.parent / "firmware.c").write_text(block("c", "sensor_read"), encoding="utf-8")
     (folder.parent / "stubs.c").write_text(STUBS, encoding="utf-8")
     shell("make", "-C", folder, f"CC={compiler}")
     warnings: tuple[str | Path, ...] = (
@@ -159,7 +159,7 @@ def test_the_readme_s_firmware_learns_on_this_machine(folder: Path, compiler: st
 
 
 def test_the_readme_s_firmware_links_for_arm(folder: Path) -> None:
-    (folder.parent / "firmware.c").write_text(block("c", "int main"), encoding="utf-8")
+    (folder.parent / "firmware.c").write_text(block("c", "sensor_read"), encoding="utf-8")
     (folder.parent / "stubs.c").write_text(STUBS, encoding="utf-8")
     shell("make", "-C", folder, f"CC={ARM}", "AR=arm-none-eabi-ar", f"CFLAGS={arm_flags()}")
     files = (folder.parent / "firmware.c", folder.parent / "stubs.c", folder / "libmy_model.a")
@@ -216,6 +216,60 @@ def test_the_readme_s_training_scheme_is_one(tmp_path: Path) -> None:
     scheme = load_scheme(str(path))
     assert not isinstance(scheme, str)
     assert (scheme.head, scheme.errors, scheme.bias.last, scheme.weight) == (True, "int8", 20, {"b08.expand": 0.25})
+
+
+BUTTON_STUBS = """
+#include <stdint.h>
+#include <stdlib.h>
+int32_t uart_read(void);
+void uart_write(uint8_t byte);
+uint32_t milliseconds(void);
+void sensor_window(int8_t *x);
+int32_t button_label(void);
+void show(const float *logits);
+static uint32_t now, shown, learned;
+int32_t uart_read(void) { static uint32_t last; return now == last ? -1 : (int32_t)((last = now) & 255); }
+void uart_write(uint8_t byte) { (void)byte; }
+uint32_t milliseconds(void) { if (now++ == 2000) exit(shown >= 18 && learned == 1 ? 0 : 1); return now; }
+void sensor_window(int8_t *x) { x[0] = 1; }
+int32_t button_label(void) { if (now < 1000 || learned) return -1; learned++; return 2; }
+void show(const float *logits) { shown += logits[0] - logits[0] == 0.0f; }
+"""
+ARDUINO_STUBS = """
+#include <stdint.h>
+static struct { void begin(long) {} int read() { return -1; } void write(uint8_t) {} } Serial;
+void setup();
+void loop();
+"""
+
+
+def test_the_readme_s_button_firmware_predicts_ten_times_a_second_and_learns_once(folder: Path) -> None:
+    (folder.parent / "main.c").write_text(block("c", "button_label"), encoding="utf-8")
+    (folder.parent / "stubs.c").write_text(BUTTON_STUBS, encoding="utf-8")
+    warnings = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ffp-contract=off")
+    own = [folder.parent / "main.c", folder.parent / "stubs.c"]
+    shell("gcc", *warnings, f"-I{folder}", *own, *sorted(folder.glob("*.c")), "-o", folder / "firmware")
+    shell(folder / "firmware")
+    shell(ARM, *warnings, *arm_flags().split(), "-c", f"-I{folder}", own[0], "-o", folder / "main.o")
+
+
+def test_the_readme_s_sketch_compiles(folder: Path) -> None:
+    sketch = folder.parent / "sketch.cpp"
+    sketch.write_text(ARDUINO_STUBS + block("cpp", "void setup"), encoding="utf-8")
+    shell(
+        "clang",
+        "-x",
+        "c++",
+        "-std=c++11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        f"-I{folder}",
+        "-c",
+        sketch,
+        "-o",
+        folder / "sketch.o",
+    )
 
 
 def test_the_readme_s_commands_exist() -> None:

@@ -268,6 +268,17 @@ def test_a_model_that_does_not_train_predicts_and_says_what_it_cannot(tmp_path: 
         assert d.statistics().stack == 1234
 
 
+def test_a_rate_that_is_no_number_is_refused(library: Library) -> None:
+    with device(MemoryLine(library)) as d:
+        for rate in (float("nan"), float("inf"), -0.1):
+            with pytest.raises(DeviceError, match="refused a request's form"):
+                d.plan(Schedule.CONSTANT, rate, 0)
+        state = d.state()
+        with pytest.raises(DeviceError, match="damaged"):
+            d.set_state(dataclasses.replace(state, state=state.state[:80] + b"\xff" * 4 + state.state[84:]))
+        assert d.state() == state
+
+
 # ---- what was learned ------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,17 @@ class TrainOptions:
     save: bool
 
 
+def serve_command(folder: Path, on: str) -> None:
+    """A firmware and its port, for ever."""
+    from mcugrad.simulate.board import load_board
+    from mcugrad.simulate.serial_firmware import RunningBoard, build_serial
+
+    with RunningBoard(build_serial(folder, load_board(on))) as board:
+        print(f"mcugrad connect {board.port} info", flush=True)
+        board.wait()
+        raise McugradError(f"the firmware on {on} ended: {board.stderr.strip() or 'without a word'}")
+
+
 def info_command(device: Device) -> None:
     """A line a fact."""
     info = device.info

@@ -90,6 +90,10 @@ class RunningBoard:
         (Path(self._scratch.name) / "uart").unlink(missing_ok=True)
         self._child = self._start()
 
+    def wait(self) -> None:
+        """Until the firmware ends by itself, which it does when it faults."""
+        self._child.wait()
+
     @property
     def stderr(self) -> str:
         """What the firmware, or QEMU, said apart from the line: a fault, for one."""
