@@ -11,7 +11,7 @@ from pathlib import Path
 from mcugrad.resources import runtime_dir
 
 SIMULATOR = Path(__file__).parent / "unit" / "flash"
-LOG = runtime_dir() / "src" / "flash_log.c"
+LOG, CRC = (runtime_dir() / "src" / name for name in ("flash_log.c", "crc32.c"))
 _WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 _SANITIZERS = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 LOADED, EMPTY, DAMAGED, OTHER_FORMAT, OTHER_MODEL, BROKEN, NO_ROOM, NO_FLASH = range(8)  # mg_load_t
@@ -48,7 +48,7 @@ class Simulator:
 
     def __init__(self, folder: Path, source: str | None = None) -> None:
         (folder / "flash_log.c").write_text(source or LOG.read_text(encoding="utf-8"), encoding="utf-8")
-        files = [folder / "flash_log.c", *sorted(SIMULATOR.glob("*.c"))]
+        files = [folder / "flash_log.c", CRC, *sorted(SIMULATOR.glob("*.c"))]
         includes = (f"-I{runtime_dir() / 'include'}", f"-I{SIMULATOR}")
         flags = ("-std=c11", "-O1", "-shared", "-fPIC", *_SANITIZERS, *(_WARNINGS if source is None else ()))
         command = ["gcc", *flags, *includes, *map(str, files), "-o", str(folder / "flash.so")]

@@ -101,6 +101,9 @@ mg_save_t mg_flash_save(mg_flash_log_t *log, const mg_model_id_t *model, const v
  * follows before the power goes. */
 bool mg_flash_clear(mg_flash_log_t *log, const mg_model_id_t *model);
 
+/* CRC-32 (IEEE 802.3) without its first and last complement: start with 0xFFFFFFFF. */
+uint32_t mg_crc32(uint32_t crc, const void *bytes, uint32_t count);
+
 #ifdef __cplusplus
 }
 #endif

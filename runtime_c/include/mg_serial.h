@@ -152,9 +152,6 @@ void mg_serial_claim(mg_serial_t *s);
 /* Whether the host is half-way in with a sample or a state: the firmware that waits loses neither. */
 static inline bool mg_serial_busy(const mg_serial_t *s) { return s->filled != 0 || s->writing; }
 
-/* CRC-32 (IEEE 802.3) without its first and last complement: start with 0xFFFFFFFF. */
-uint32_t mg_crc32(uint32_t crc, const void *bytes, uint32_t count);
-
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,5 @@
 /* CRC-32, four bits at a time: a table of 64 bytes. */
-#include "mg_serial.h"
+#include "mg_flash.h"
 
 uint32_t mg_crc32(uint32_t crc, const void *bytes, uint32_t count) {
     static const uint32_t table[16] = {0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,

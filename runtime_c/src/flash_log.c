@@ -16,18 +16,6 @@ _Static_assert(sizeof(mg_state_header_t) == HEADER, "mg_flash.h, state_file.py")
 static const uint32_t commit[WORDS] = {MG_STATE_COMMIT, MG_STATE_COMMIT, MG_STATE_COMMIT, MG_STATE_COMMIT,
                                        MG_STATE_COMMIT, MG_STATE_COMMIT, MG_STATE_COMMIT, MG_STATE_COMMIT};
 
-APART uint32_t crc32(uint32_t crc, const void *bytes, uint32_t count) {
-    static const uint32_t table[16] = {0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,
-                                       0x4DB26158u, 0x5005713Cu, 0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu,
-                                       0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu};
-    for (const uint8_t *next = bytes; count; count--) {
-        crc ^= *next++;
-        crc = (crc >> 4) ^ table[crc & 15u];
-        crc = (crc >> 4) ^ table[crc & 15u];
-    }
-    return crc;
-}
-
 APART bool are_equal(const void *a, const void *b, uint32_t count) {
     const uint8_t *const left = a, *const right = b;
     while (count && left[count - 1] == right[count - 1]) count--;
@@ -57,7 +45,7 @@ APART bool is_whole(const mg_flash_t *flash, uint32_t address, uint32_t bytes) {
     const uint32_t end = address + image_bytes(bytes);
     for (; address < end; address += BLOCK) {
         if (!read(flash, address, block, BLOCK)) return false;
-        crc = crc32(crc, block, address + BLOCK < end ? BLOCK : BLOCK - 4);
+        crc = mg_crc32(crc, block, address + BLOCK < end ? BLOCK : BLOCK - 4);
     }
     return block[LAST] == ~crc && read(flash, end, block, BLOCK) && are_equal(block, commit, BLOCK);
 }
@@ -128,9 +116,9 @@ mg_load_t mg_flash_load(mg_flash_log_t *log, const mg_model_id_t *model, void *s
     uint32_t block[HEADER / 4];
     if (!read(flash, address, block, HEADER)) return MG_LOAD_BROKEN;
     if (!read(flash, address + HEADER, state, model->bytes)) return MG_LOAD_BROKEN;
-    const uint32_t crc = crc32(crc32(0xFFFFFFFFu, block, HEADER), state, model->bytes);
+    const uint32_t crc = mg_crc32(mg_crc32(0xFFFFFFFFu, block, HEADER), state, model->bytes);
     if (!read(flash, address + HEADER + model->bytes - rest, block, BLOCK)) return MG_LOAD_BROKEN;
-    return block[LAST] == ~crc32(crc, (const uint8_t *)block + rest, BLOCK - 4 - rest) ? MG_LOADED : MG_LOAD_BROKEN;
+    return block[LAST] == ~mg_crc32(crc, (const uint8_t *)block + rest, BLOCK - 4 - rest) ? MG_LOADED : MG_LOAD_BROKEN;
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
@@ -153,7 +141,7 @@ static bool write_slot(const mg_flash_t *flash, uint32_t slot, const mg_state_he
     uint32_t last[WORDS];
     memset(last, 0xFF, sizeof last);
     memcpy(last, (const uint8_t *)state + whole, rest);
-    last[LAST] = ~crc32(crc32(crc32(0xFFFFFFFFu, h, HEADER), state, whole), last, BLOCK - 4);
+    last[LAST] = ~mg_crc32(mg_crc32(mg_crc32(0xFFFFFFFFu, h, HEADER), state, whole), last, BLOCK - 4);
     for (uint32_t i = 0; i < sectors; i++)
         if (!flash->erase(flash->context, begin + i * flash->sector_bytes)) return false;
     return put(flash, begin, h, HEADER) && put(flash, begin + HEADER, state, whole) &&

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firmware_support import ALL_EMULATED, program
+from flash_simulator import CRC, LOG
 from mcugrad.errors import McugradError
 from mcugrad.resources import runtime_dir, targets_dir
 from mcugrad.simulate.board import Board, load_board
@@ -74,7 +75,7 @@ def test_its_memory_faults_until_it_is_opened(tmp_path: Path, board: str) -> Non
 
 
 SAVES = (
-    f'#include "{runtime_dir() / "src" / "flash_log.c"}"'
+    f'#include "{LOG}"\n#include "{CRC}"'
     + """
 #include "storage.h"
 int main(void);
@@ -147,7 +148,7 @@ def test_the_driver_of_the_nrf_keeps_states_with_qemus_flash_controller(tmp_path
         *("arm-none-eabi-gcc", "-std=c11", "-O2", "-mcpu=cortex-m0", "-mthumb", "-Wall", "-Wextra", "-Werror"),
         *(f"-DMG_STORAGE_{name}={value}u" for name, value in sizes.items()),
         *(f"-I{folder}" for folder in (runtime / "include", targets_dir() / "common")),
-        *map(str, (own / "main.c", drivers / "storage_nrf52.c", runtime / "src" / "flash_log.c")),
+        *map(str, (own / "main.c", drivers / "storage_nrf52.c", LOG, CRC)),
         *("-nostartfiles", "-Wl,--gc-sections", "-T", str(own / "link.ld"), "-o", str(elf)),
     ]
     subprocess.run(command, check=True)
@@ -161,7 +162,7 @@ def test_the_driver_of_the_stm32_does_what_its_manual_asks_for(tmp_path: Path) -
     board = without_storage(load_board("mps2-an386"))
     sizes = {"BASE": 0x080C0000, "BYTES": 3 * 512, "SECTOR_BYTES": 512, "PROGRAM_BYTES": 4, "FIRST_SECTOR": 10}
     firmware = build_program(
-        [Path(__file__).with_name("stm32_flash.c"), runtime_dir() / "src" / "flash_log.c"],
+        [Path(__file__).with_name("stm32_flash.c"), LOG, CRC],
         board,
         build_dir=tmp_path / "build",
         includes=(targets_dir() / "drivers",),

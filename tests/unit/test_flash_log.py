@@ -82,7 +82,7 @@ COMMITTED = "put(flash, end, commit, BLOCK)"
 CHECKED: Edit = ("block[LAST] == ~crc && ", "")
 MUTANTS: dict[str, list[Edit]] = {
     "the checksum is not checked": [CHECKED],
-    "the checksum leaves out the header": [("crc32(0xFFFFFFFFu, h, HEADER)", "0xFFFFFFFFu")],
+    "the checksum leaves out the header": [("mg_crc32(0xFFFFFFFFu, h, HEADER)", "0xFFFFFFFFu")],
     "the commit is not checked": [(" && are_equal(block, commit, BLOCK)", "")],
     "commit before payload, and no checksum": [
         CHECKED,
