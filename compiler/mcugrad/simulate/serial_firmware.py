@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import tempfile
+import time
 import tty
 from pathlib import Path
 from types import TracebackType
@@ -81,7 +82,7 @@ class RunningBoard:
                 command, stdin=line, stdout=line, stderr=errors, cwd=self._scratch.name, start_new_session=True
             )
         while not board.native and child.poll() is None and not (Path(self._scratch.name) / "uart").exists():
-            pass
+            time.sleep(0.01)
         return child
 
     def reset(self) -> None:
