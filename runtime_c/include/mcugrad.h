@@ -253,7 +253,7 @@ void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const i
 void mg_conv2d_dgrad_s16(const mg_conv2d_t *g, const int16_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 void mg_conv2d_dgrad_f32(const mg_conv2d_t *g, const float *restrict e, const int8_t *restrict w, mg_store_t *s);
 /* mg_conv2d_dgrad_s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1, four positions or more.
- * scratch, aligned to 4 bytes: panels * 4 * Kp + Kp int16, Kp = out_c rounded up to even; of the error that many times
+ * scratch, aligned to 4 bytes: (4 * panels + 2) * Kp int16, Kp = out_c rounded up to even; of the error that many times
  * four positions, at most 16 of them, are expanded at once. More panels cost fewer instructions. */
 void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const mg_split_weights_t *w,
                                   int32_t panels, int16_t *restrict scratch, mg_store_t *s);
@@ -348,7 +348,7 @@ void mg_update_bias_accumulate_f32(const float *restrict e, int32_t channels, in
                                    float rate, const mg_random_t *random, bool apply, int32_t *restrict pending,
                                    int32_t *restrict b);
 /* mg_conv2d_update_weight_..._s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1.
- * scratch, aligned to 4 bytes: panels * 4 * P + P int16, P = positions rounded up to a multiple of four; that many times
+ * scratch, aligned to 4 bytes: (4 * panels + 2) * P int16, P = positions rounded up to a multiple of four; that many times
  * four input channels, at most 16 of them, are expanded at once. */
 uint32_t mg_conv2d_pointwise_update_weight_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
                                               const mg_subset_t *subset, const float *restrict qas, float rate,

@@ -22,7 +22,7 @@ static void close_up(float *row, int32_t n, int32_t count) {
 void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const mg_split_weights_t *w,
                                   int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
     const int32_t plane = g->in_h * g->in_w, even = g->out_c + g->out_c % 2;
-    int8_t *const columns = (int8_t *)(scratch + panels * 4 * even);
+    int16_t *const columns = scratch + panels * 4 * even;
     float acc[2 * 4 * MOST_PANELS];
     for (int32_t first = 0; first < plane; first += 4 * panels) {
         /* a last strip of fewer than four positions begins earlier; they are stored once */

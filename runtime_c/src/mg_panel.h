@@ -36,15 +36,16 @@ void mg_panel_pointwise_s8(const int8_t *restrict x, int32_t channels, int32_t s
                            int16_t *restrict panel);
 
 /* Of `count` panels, one after the other, the sums of products with two channels: acc[4 * panel + position] of the first,
- * acc[4 * count + ...] of the second. w: two channels in pairs, aligned to 4 bytes; taps: in pairs. */
-void mg_panel_sums_s8(const int16_t *restrict panel, const int8_t *restrict w, int32_t taps, int32_t count,
+ * acc[4 * count + ...] of the second. w, aligned to 4 bytes: of each pair of taps (`taps` of them) the first channel's weights,
+ * then the second channel's. */
+void mg_panel_sums_s8(const int16_t *restrict panel, const int16_t *restrict w, int32_t taps, int32_t count,
                       float *restrict acc);
 
-/* What mg_panel_sums_s8 takes for the gradient of a pointwise convolution by its input channels c and c + 1: weight (o, c + a)
- * at 2 * o + a, zeros for a channel c + 1 == in_c and for the output channel that makes out_c even. */
-void mg_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int8_t *restrict to);
+/* What mg_panel_sums_s8 takes for the gradient of a pointwise convolution by its input channels c and c + 1: the taps are the
+ * output channels, and there are zeros for a channel c + 1 == in_c and for the output channel that makes out_c even. */
+void mg_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int16_t *restrict to);
 /* The same of weights in pairs (mg_conv2d_rows_s8), c even. */
-void mg_weight_columns_of_pairs_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int8_t *restrict to);
+void mg_weight_columns_of_pairs_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int16_t *restrict to);
 
 /* The panel of output positions (row, column) to (row, column + n - 1), n <= 4; a column past the last one is the first of
  * the next row. */

@@ -10,9 +10,9 @@
 /* The panel (mg_panel.h) of four rows of n int8, less `zero`: panel[8 * pair + 2 * row + k] with two positions a pair. */
 void mg_rows_panel_s8(const int8_t *const rows[4], int32_t n, int32_t zero, int16_t *restrict panel);
 
-/* Two rows of n errors as the weights that mg_panel_sums_s8 takes: of each pair of positions both rows' first ones, then both
- * rows' second ones. */
-void mg_rows_pair_s8(const int8_t *first, const int8_t *second, int32_t n, int8_t *restrict to);
+/* Two rows of n errors as the weights that mg_panel_sums_s8 takes: of each pair of positions the first row's, then the second
+ * row's. */
+void mg_rows_pair_s8(const int8_t *first, const int8_t *second, int32_t n, int16_t *restrict to);
 
 /* The update of mg_conv2d_update_weight of n neighbours: w[k] moves by acc[k] * *factor, with the uniform of index + k.
  * Returns how many ended at +-127. */

@@ -179,7 +179,7 @@ def test_pointwise_dgrad_by_panels(
     e, w = int8s(rng, out_c, *size), int8s(rng, *conv.weight)
     skip = rng.integers(-50, 51, (in_c, *size)).astype(np.int8)
     even = out_c + out_c % 2
-    scratch, total, expected = np.zeros((4 * panels + 1) * even, np.int16), skip.copy(), conv.dgrad(e, w)
+    scratch, total, expected = np.zeros((4 * panels + 2) * even, np.int16), skip.copy(), conv.dgrad(e, w)
     base = F32(60.0 / max(float(np.abs(expected).max()), 1.0))
     pointer = address(total)
     store = Store(out=pointer, skip=pointer, base_scale=base, skip_scale=1.0, inv_scale=1.0, out_type=1, skip_type=1)
@@ -255,7 +255,7 @@ def test_pointwise_update_by_panels(
             "residual_": (rest,),
             "accumulate_": (Random(seed, 3, 5), seed % 2, rest),
         }
-        scratch = (panels, np.zeros((4 * panels + 1) * row, np.int16)) if window else ()
+        scratch = (panels, np.zeros((4 * panels + 2) * row, np.int16)) if window else ()
         name = f"conv2d_{window}update_weight_{variant.removesuffix('_')}".removesuffix("_")
         saturated = case.run(kernels, name, w, *rounding[variant], *scratch, unit=256.0 if variant else 1.0)
         found.append((w, rest, saturated))

@@ -61,8 +61,8 @@ def _dgrad_panels(call: KernelCall, room: int) -> tuple[int, int]:
     """How many panels of four positions at once, and the int16 elements for them and two channels of weights."""
     g = geometry(call)
     even = g["out_c"] + g["out_c"] % 2
-    panels = panels_at_once(-(-g["in_h"] * g["in_w"] // 4), (room - 2 * even) // (8 * even))
-    return panels, (4 * panels + 1) * even
+    panels = panels_at_once(-(-g["in_h"] * g["in_w"] // 4), (room - 4 * even) // (8 * even))
+    return panels, (4 * panels + 2) * even
 
 
 def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
@@ -72,5 +72,5 @@ def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
     inputs = dict(subset.fields)["n_inputs"] if isinstance(dict(subset.fields)["inputs"], Null) else g["in_c"]
     assert isinstance(inputs, int)
     row = -(-g["in_h"] * g["in_w"] // 4) * 4
-    panels = panels_at_once(-(-inputs // 4), (room - 2 * row) // (8 * row))
-    return panels, (4 * panels + 1) * row
+    panels = panels_at_once(-(-inputs // 4), (room - 4 * row) // (8 * row))
+    return panels, (4 * panels + 2) * row

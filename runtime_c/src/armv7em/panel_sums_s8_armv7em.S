@@ -1,11 +1,12 @@
 /* mg_panel_sums_s8 for cores with the DSP extension: two channels by four positions at a time.
  *
- *     void mg_panel_sums_s8(const int16_t *panel, const int8_t *w, int32_t taps, int32_t count, float *acc);
+ *     void mg_panel_sums_s8(const int16_t *panel, const int16_t *w, int32_t taps, int32_t count, float *acc);
  *
- * mg_panel.h has the contract. The inner loop is mg_panel_product_s8's: 13 instructions for 16 MACs and 3 a round. A panel
+ * mg_panel.h has the contract. The inner loop is mg_strip_product_s8's: 11 instructions for 16 MACs and 3 a round. A panel
  * takes 38 more.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
+#define WIDE_WEIGHTS
         .syntax unified
         .thumb
 #include "panel_step_armv7em.inc"

@@ -1,8 +1,8 @@
 /* mg_weight_columns_s8 for cores with the DSP extension.
  *
- *     void mg_weight_columns_s8(const int8_t *w, int32_t in_c, int32_t out_c, int32_t c, int8_t *to);
+ *     void mg_weight_columns_s8(const int8_t *w, int32_t in_c, int32_t out_c, int32_t c, int16_t *to);
  *
- * mg_panel.h has the contract. Two neighbours of a row travel as a halfword; 5 instructions for two rows, and a loop's 2
+ * mg_panel.h has the contract. Two neighbours of a row travel as a halfword; 7 instructions for two rows, and a loop's 2
  * for eight. The last of an odd number of channels goes byte by byte: nothing is read behind the weights.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
@@ -19,8 +19,10 @@ to      .req    r12
         ldrh    r4, [w]
         ldrh    r5, [w, in_c]
         add     w, w, in_c, lsl #1
-        orr     r4, r4, r5, lsl #16
-        str     r4, [to], #4
+        orr     r5, r4, r5, lsl #16
+        sxtb16  r4, r5
+        sxtb16  r5, r5, ror #8
+        strd    r4, r5, [to], #8
 .endm
 
         .section .text.mg_weight_columns_s8, "ax", %progbits
@@ -53,19 +55,29 @@ mg_weight_columns_s8:
 .Lodd:
         adds    left, left, #2
         beq     .Ldone
-        ldrh    r4, [w]                 @ beside a channel of zeros
-        str     r4, [to]
+        ldrh    r5, [w]                 @ beside a row of zeros
+        sxtb16  r4, r5
+        sxtb16  r5, r5, ror #8
+        strd    r4, r5, [to]
         b       .Ldone
 .Lalone:
-        and     r5, left, #1
-.Lbyte:
-        ldrb    r4, [w]
-        add     w, w, in_c
-        strh    r4, [to], #2
-        subs    left, left, #1
-        bne     .Lbyte
-        cbz     r5, .Ldone
-        strh    left, [to]              @ 0
+        movs    r5, #0                  @ beside a channel of zeros
+        subs    left, left, #2
+        blt     .Llast
+.Lbytes:
+        ldrsb   r3, [w]
+        ldrsb   r4, [w, in_c]
+        add     w, w, in_c, lsl #1
+        pkhbt   r4, r3, r4, lsl #16
+        strd    r4, r5, [to], #8
+        subs    left, left, #2
+        bge     .Lbytes
+.Llast:
+        adds    left, left, #2
+        beq     .Ldone
+        ldrsb   r4, [w]
+        uxth    r4, r4
+        strd    r4, r5, [to]
 .Ldone:
         pop     {r4, r5}
         bx      lr

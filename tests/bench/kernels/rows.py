@@ -64,7 +64,7 @@ BYTES = {  # of each array that the calls share
     "w": max((r.out_c + 1) * (r.taps + 1) for r in ROWS),
 }
 CHANNELS = max(r.out_c for r in ROWS)
-SCRATCH = max(8 * max(r.taps + 1 for r in ROWS), (4 * PANELS + 1) * max(256, CHANNELS))
+SCRATCH = max(8 * max(r.taps + 1 for r in ROWS), (4 * PANELS + 2) * max(256, CHANNELS))
 
 
 def ours(row: Row) -> tuple[str, str]:

@@ -3,17 +3,17 @@
 
 #include "mg_panel.h"
 
-void portable_panel_sums_s8(const int16_t *restrict panel, const int8_t *restrict w, int32_t taps, int32_t count,
+void portable_panel_sums_s8(const int16_t *restrict panel, const int16_t *restrict w, int32_t taps, int32_t count,
                             float *restrict acc);
-void portable_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int8_t *restrict to);
+void portable_weight_columns_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c, int16_t *restrict to);
 void portable_weight_columns_of_pairs_s8(const int8_t *restrict w, int32_t in_c, int32_t out_c, int32_t c,
-                                         int8_t *restrict to);
+                                         int16_t *restrict to);
 
 enum { MOST_IN = 20, MOST_OUT = 70, MOST_PANELS = 4, TRIALS = 2000 };
 
 int main(void) {
     static int8_t w[MOST_IN * MOST_OUT] __attribute__((aligned(4)));
-    static int8_t columns[2][2 * MOST_OUT + 4] __attribute__((aligned(4)));
+    static int16_t columns[2][2 * MOST_OUT + 4] __attribute__((aligned(4)));
     static int16_t panel[MOST_PANELS * 4 * MOST_OUT] __attribute__((aligned(4)));
     static float acc[2][2 * 4 * MOST_PANELS + 1];
     for (int32_t trial = 0; trial < TRIALS; trial++) {

@@ -4,15 +4,15 @@
 #include "mg_wgrad.h"
 
 void portable_rows_panel_s8(const int8_t *const rows[4], int32_t n, int32_t zero, int16_t *restrict panel);
-void portable_rows_pair_s8(const int8_t *first, const int8_t *second, int32_t n, int8_t *restrict to);
+void portable_rows_pair_s8(const int8_t *first, const int8_t *second, int32_t n, int16_t *restrict to);
 uint32_t portable_step_weights_s8(const float *restrict acc, int32_t n, const float *factor, uint32_t key, uint32_t index,
                                   int8_t *restrict w);
 
 enum { LENGTH = 40, TRIALS = 3000 };
 
 static void rows(int32_t trial) {
-    static int8_t x[4][LENGTH + 3], pair[2][2 * LENGTH + 8] __attribute__((aligned(4)));
-    static int16_t panel[2][4 * LENGTH + 16] __attribute__((aligned(4)));
+    static int8_t x[4][LENGTH + 3];
+    static int16_t panel[2][4 * LENGTH + 16] __attribute__((aligned(4))), pair[2][2 * LENGTH + 8] __attribute__((aligned(4)));
     const int32_t n = pick(1, LENGTH), zero = pick(-128, 127), shift = pick(0, 3);
     pick_bytes(x[0], 4 * (LENGTH + 3));
     const int8_t *const at[4] = {x[pick(0, 3)] + shift, x[1], x[2] + shift, x[3]};
