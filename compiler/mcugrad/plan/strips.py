@@ -16,7 +16,7 @@ from mcugrad.program import Argument, Field, Function, KernelCall, Place, Progra
 CONV, STRIPS = "mg_conv2d_rows_s8", "mg_conv2d_strips_s8"
 CONV_STAGE, STRIPS_STAGE = "mg_row_stage_conv2d_s8", "mg_row_stage_strips_s8"
 CHAINS = ("mg_row_chain_s8", "mg_row_chain_advance_s8")
-FEWEST = 3  # panels for which widening the weights pays
+PAIR, WORD = 26, 3  # instructions: of a pair of channels once more than of a panel, to widen four weights
 
 
 def use_strips(program: Program) -> Program:
@@ -64,7 +64,7 @@ def _with_strips(call: KernelCall, room: int) -> tuple[KernelCall, int]:
         rows = call.args[0]
         assert isinstance(rows, Struct)
         panels, nbytes = _strip(rows, room, whole=True)
-        if panels < FEWEST:
+        if panels == 0:
             return call, 0
         args: tuple[Argument, ...] = (*call.args[:-2], Value(panels), *call.args[-2:])
         return replace(call, kernel=STRIPS, args=args), nbytes
@@ -79,22 +79,24 @@ def _stage_with_strips(stage: Struct, room: int) -> tuple[Struct, int]:
     rows = fields["rows"]
     assert isinstance(rows, Struct)
     panels, nbytes = _strip(rows, room, whole=False) if fields["run"] == Function(CONV_STAGE) else (0, 0)
-    if panels < FEWEST:
+    if panels == 0:
         return stage, 0
     strips: dict[str, Field] = {"run": Function(STRIPS_STAGE), "panels": panels}
     return replace(stage, fields=tuple({**fields, **strips}.items())), nbytes
 
 
 def _strip(rows: Struct, room: int, *, whole: bool) -> tuple[int, int]:
-    """How many panels at once, of a `whole` layer or of one row, and the bytes for them and two channels of weights."""
+    """How many panels at once, of a `whole` layer or of one row, and the bytes for them and two channels of weights;
+    none where widening the weights costs more than it saves."""
     g = _integers(dict(rows.fields)["conv"])
     positions = g["out_w"] * (g["out_h"] if whole else 1)
     taps = g["in_c"] * g["k_h"] * g["k_w"]
     taps += taps % 2
     most = (room - 4 * taps) // (8 * taps)
-    if g["out_c"] % 2 or g["out_w"] < 4 or most < FEWEST:
-        return 0, 0
     panels = panels_at_once(-(-positions // 4), most)
+    saved = taps // 2 * (2 * panels - WORD) + 4 * panels - PAIR
+    if g["out_c"] % 2 or g["out_w"] < 4 or most < panels or saved <= 0:
+        return 0, 0
     return panels, (8 * panels + 4) * taps
 
 

@@ -3,7 +3,7 @@
  * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panel, int8_t *y); mg_panel.h has the contract.
  *
  * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
- * channel, four words of the panel meet both. A pair of channels takes 72 more, 55 of them to requantise eight outputs,
+ * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (58 where zero is not -128),
  * and 3 a round of the loop. The first pair of taps is peeled off, so that its sums start from the bias without a move;
  * the loop over the others is unrolled eight times and entered where the first round has as many steps as are left over.
  */
@@ -19,7 +19,7 @@
         .equ    Y, 8
         .equ    Y_CHANNEL, 12
         .equ    ZERO, 16        @ y_zero + 128 in both halves
-        .equ    NARROW, 20      @ not 0 where the grid is narrower than int8
+        .equ    GENERAL, 20     @ see GRID
         .equ    LOW, 24         @ see CLAMP4
         .equ    HIGH, 28
         .equ    PANEL, 32
@@ -62,10 +62,11 @@ mg_panel_product_s8:
         ROUNDS  panel, PANEL_END
 
         ROUND_SUMS
-        ldrd    x0, x1, [sp, #ZERO]
-        PACK4   even0, even1, even2, even3, x0
-        PACK4   odd0, odd1, odd2, odd3, x0
-        cbnz    x1, .Lnarrow
+        ldrd    x0, x1, [sp, #ZERO]             @ and GENERAL
+        cmp     x1, #0
+        bne     .Lgeneral
+        PACK4_FROM_0 even0, even1, even2, even3
+        PACK4_FROM_0 odd0, odd1, odd2, odd3
 .Lstore:
         eor     even0, even0, #0x80808080             @ unsigned bytes become signed ones
         eor     odd0, odd0, #0x80808080
@@ -80,7 +81,11 @@ mg_panel_product_s8:
         add     sp, sp, #FRAME
         pop     {r4-r11, pc}
 
-.Lnarrow:
+.Lgeneral:
+        PACK4   even0, even1, even2, even3, x0
+        PACK4   odd0, odd1, odd2, odd3, x0
+        lsrs    x1, x1, #16
+        beq     .Lstore
         ldrd    x0, x1, [sp, #LOW]
         CLAMP4  even0, x0, x1
         CLAMP4  odd0, x0, x1

@@ -1,12 +1,12 @@
-/* int32 sums onto an int8 grid: the contract is in mg_depthwise.h. 56 instructions for eight outputs, nine more where
- * y_min and y_max are narrower than int8.
+/* int32 sums onto an int8 grid: the contract is in mg_depthwise.h. 51 instructions for eight outputs where zero is -128 and the
+ * grid all of int8, 59 where zero is another, and ten more where the grid is narrower.
  * vcvtr rounds to even and saturates to int32, and clamping after it equals the contract's clamping before. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
     .syntax unified
     .thumb
 
 t       .req r0
-narrow  .req r0             /* whether [min, max] is not all of int8 */
+grid    .req r0             /* 0: all of int8, zero -128; 1: all of int8; 2: narrower */
 sums    .req r1
 n       .req r2
 y       .req r3
@@ -46,6 +46,17 @@ zero    .req r12
     bfi     \a, \d, #24, #8
 .endm
 
+/* The same where zero is -128. */
+.macro merge_from_0 a, b, c, d
+    .irp v, \a, \b, \c, \d
+    usat    \v, #8, \v
+    .endr
+    orr     \a, \a, \b, lsl #8
+    orr     \a, \a, \c, lsl #16
+    orr     \a, \a, \d, lsl #24
+    eor     \a, \a, #0x80808080
+.endm
+
 /* a into [min, max], by bytes; r5 min, r6 max. */
 .macro clamp a
     ssub8   lr, \a, r5
@@ -60,7 +71,8 @@ zero    .req r12
     vmov    r4, r5, s8, s9
     vmov    r6, r7, s10, s11
     merge   r4, r5, r6, r7
-    cbz     narrow, 9f
+    cmp     grid, #2
+    bne     9f
     ldrd    r5, r6, [sp, #LIMITS]
     clamp   r4
 9:
@@ -78,8 +90,12 @@ mg_requantize_sums:
     mov     zero, r7
     sub     r6, r6, r5                  /* y_skip */
     rsb     lr, r8, r9
-    subs    narrow, lr, #255
+    adds    grid, zero, #128            /* whether zero is -128 */
+    it      ne
+    movne   grid, #1
+    cmp     lr, #255
     beq     1f
+    mov     grid, #2
     uxtb    r8, r8                      /* to all four bytes */
     orr     r8, r8, r8, lsl #8
     orr     r8, r8, r8, lsl #16
@@ -96,13 +112,11 @@ mg_requantize_sums:
     vmov    r6, r7, s10, s11
     vmov    r8, r9, s12, s13
     vmov    r10, r11, s14, s15
-    merge   r4, r5, r6, r7
-    merge   r8, r9, r10, r11
-    cbz     narrow, 9f
-    ldrd    r5, r6, [sp, #LIMITS]
-    clamp   r4
-    clamp   r8
-9:  str     r4, [y], #4
+    cmp     grid, #0
+    bne     8f
+    merge_from_0 r4, r5, r6, r7
+    merge_from_0 r8, r9, r10, r11
+0:  str     r4, [y], #4
     str     r8, [y], #4
     subs    n, n, #8
     bge     3b
@@ -126,6 +140,15 @@ mg_requantize_sums:
     bne     2b
     add     sp, sp, #FRAME
     pop     {r4-r11, pc}
+
+8:  merge   r4, r5, r6, r7
+    merge   r8, r9, r10, r11
+    cmp     grid, #1
+    beq     0b
+    ldrd    r5, r6, [sp, #LIMITS]
+    clamp   r4
+    clamp   r8
+    b       0b
     .size mg_requantize_sums, . - mg_requantize_sums
 #endif
 

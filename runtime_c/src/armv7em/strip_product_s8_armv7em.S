@@ -4,8 +4,8 @@
  * mg_panel.h has the contract.
  *
  * The weights of a pair of channels are widened once for all panels, three instructions for four weights: a pair of taps then
- * takes 11 instructions for 16 MACs. A pair of channels takes 69 more a panel, 55 of them to requantise eight outputs, and 3 a
- * round of the loop, which is entered as in mg_panel_product_s8.
+ * takes 11 instructions for 16 MACs. A pair of channels takes 61 more a panel, 48 of them to requantise eight outputs (58 where
+ * zero is not -128), and 3 a round of the loop, which is entered as in mg_panel_product_s8.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
 #define WIDE_WEIGHTS
@@ -19,7 +19,7 @@
         .equ    Y, 8
         .equ    Y_CHANNEL, 12
         .equ    ZERO, 16        @ y_zero + 128 in both halves
-        .equ    NARROW, 20      @ not 0 where the grid is narrower than int8
+        .equ    GENERAL, 20     @ see GRID
         .equ    LOW, 24         @ see CLAMP4
         .equ    HIGH, 28
         .equ    WIDE, 32
@@ -117,10 +117,11 @@ mg_strip_product_s8:
         ROUNDS  weight, WIDE_END
 
         ROUND_SUMS
-        ldrd    x0, x1, [sp, #ZERO]
-        PACK4   even0, even1, even2, even3, x0
-        PACK4   odd0, odd1, odd2, odd3, x0
-        cbnz    x1, .Lnarrow
+        ldrd    x0, x1, [sp, #ZERO]             @ and GENERAL
+        cmp     x1, #0
+        bne     .Lgeneral
+        PACK4_FROM_0 even0, even1, even2, even3
+        PACK4_FROM_0 odd0, odd1, odd2, odd3
 .Lstore:
         eor     even0, even0, #0x80808080       @ unsigned bytes become signed ones
         eor     odd0, odd0, #0x80808080
@@ -138,7 +139,11 @@ mg_strip_product_s8:
         add     sp, sp, #FRAME
         pop     {r4-r11, pc}
 
-.Lnarrow:
+.Lgeneral:
+        PACK4   even0, even1, even2, even3, x0
+        PACK4   odd0, odd1, odd2, odd3, x0
+        lsrs    x1, x1, #16
+        beq     .Lstore
         ldrd    x0, x1, [sp, #LOW]
         CLAMP4  even0, x0, x1
         CLAMP4  odd0, x0, x1

@@ -58,7 +58,7 @@ static mg_conv2d_rows_t draw_convolution(void) {
         c->out_w = c->in_w + c->pad_left + right - c->dilation_w * (c->k_w - 1) - 1;
     } while (c->out_h < 0 || c->out_w < 0);
     c->out_h = c->out_h / c->stride_h + 1, c->out_w = c->out_w / c->stride_w + 1;
-    c->x_zero = pick(-128, 127), c->y_zero = pick(-128, 127), c->y_min = -128, c->y_max = 127;
+    c->x_zero = pick(-128, 127), c->y_zero = pick(0, 1) ? -128 : pick(-128, 127), c->y_min = -128, c->y_max = 127;
     if (pick(0, 2) == 0) {
         c->y_min = pick(-128, 10), c->y_max = pick(10, 127);
     }
@@ -91,7 +91,7 @@ int main(void) {
         mg_conv2d_t c = {.in_c = pick(1, TAPS), .out_c = pick(1, CHANNELS), .x_zero = pick(-128, 127)};
         const mg_weights_t w = draw_weights(c.in_c);
         const int32_t odd = pick(0, 3);
-        c.y_zero = pick(-128, 127), c.y_min = pick(0, 1) ? -128 : pick(-128, 10), c.y_max = pick(0, 1) ? 127 : pick(10, 127);
+        c.y_zero = pick(0, 1) ? -128 : pick(-128, 127), c.y_min = pick(0, 1) ? -128 : pick(-128, 10), c.y_max = pick(0, 1) ? 127 : pick(10, 127);
         pick_bytes(x, TAPS + 3), memset(y, 77, sizeof y);
         mg_fully_connected_pairs_s8(&c, x + odd, &w, scratch, y[0] + odd);
         portable_fully_connected_pairs_s8(&c, x + odd, &w, scratch, y[1] + odd);
