@@ -47,7 +47,6 @@ def build_serial(
         defines=model_defines(folder),
         build_dir=build_dir or folder / "build" / f"serial-{board.name}",
         objects=objects,
-        check_stack=False,
     )
 
 

@@ -1,7 +1,8 @@
 """A bound on the stack of a linked firmware: the deepest path from reset through its call graph.
 
 Edges come from the disassembly of what was linked, so none can be missed: direct calls and tail calls as they stand,
-an indirect one to every function whose address the program holds. A frame is the larger of what GCC's -fstack-usage
+an indirect one to every function whose address the program holds, or to those of them that lie in the files that
+_POINTERS names. A frame is the larger of what GCC's -fstack-usage
 says and what the function's instructions push; code without a .su file (libc, libgcc, naked assembly)
 has the latter alone.
 """
@@ -20,6 +21,15 @@ from mcugrad.simulate.elf import Elf
 from mcugrad.simulate.instructions import TARGET
 from mcugrad.simulate.toolchain import find_tool
 
+# Where the function pointers of one of our files lead, by names of files: there the tables are made that it is given.
+_POINTERS = {
+    r"serial|serial_verbs": r"serial_main|\w+_serial",
+    r"flash_log": r"storage\w*",
+    r"storage\w*": r"(?!)",  # into a chip's boot ROM
+    r"row_chain_s8": r"row_stage_\w+",
+}
+# The linker's map: address and object file of a function's section, the file numbered as build.py does.
+_SECTION = re.compile(r"^ \.text\.\S+\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ \S*?/\d+_(\w+)\.o$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
 
 
@@ -59,10 +69,10 @@ def stack_bound(elf: Path, image: Elf, core: Core, frames: dict[str, int], entry
         name = function.name
         # A clone, `f.part.0`, is listed under its origin's name.
         function.frame = max(function.frame, frames.get(name.split(".")[0], 0), frames.get(name, 0))
-    taken = _address_taken(image, core, functions)
+    taken, files = _address_taken(image, core, functions), _files(elf)
     for function in functions.values():
         if function.indirect:
-            function.calls |= taken
+            function.calls |= _pointed_at(files.get(function.address, ""), taken, files)
     start = next(function for function in functions.values() if function.name == entry)
     return _deepest(functions, start, {}, ()) + core.exception_frame
 
@@ -78,6 +88,18 @@ def _deepest(
         below = [_deepest(functions, functions[callee], known, (*path, function)) for callee in sorted(function.calls)]
         known[function.address] = function.frame + max(below, default=0)
     return known[function.address]
+
+
+def _files(elf: Path) -> dict[int, str]:
+    """The file's stem of each function that has a section of its own, by address, from the map beside `elf`."""
+    text = elf.with_suffix(".map").read_text(encoding="utf-8")
+    return {int(address, 16): stem for address, stem in _SECTION.findall(text)}
+
+
+def _pointed_at(file: str, taken: set[int], files: dict[int, str]) -> set[int]:
+    """Which of the functions whose address is taken a pointer in `file` can lead to."""
+    rule = next((to for name, to in _POINTERS.items() if re.fullmatch(name, file)), None)
+    return taken if rule is None else {at for at in taken if re.fullmatch(rule, files.get(at, ""))}
 
 
 def _disassemble(elf: Path, image: Elf, core: Core) -> dict[int, _Function]:
