@@ -96,7 +96,7 @@ typedef struct {
     int32_t n;
 } mg_split_weights_t;
 /* mg_conv2d_s8, groups == 1, of weights that are brought into pairs two channels at a time, once for `panels` times four
- * output positions. w->n > 0, bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 3) * Kp int16. */
+ * output positions. w->n > 0, bias is not NULL. scratch, aligned to 4 bytes: (4 * panels + 1) * Kp int16. */
 void mg_conv2d_panels_s8(const mg_conv2d_t *g, const int8_t *restrict x, const mg_split_weights_t *w,
                          const int32_t *restrict bias, const float *restrict scale, int32_t panels,
                          int16_t *restrict scratch, int8_t *restrict y);

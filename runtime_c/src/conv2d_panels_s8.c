@@ -1,20 +1,22 @@
 /* Dense convolution by panels, from OIHW weights, the last input channels of which may lie in pairs already. */
 #include "mg_panel.h"
 
-/* Two output channels times panels, of which panel k holds n positions from first + 4 * k on; the last one ends at `end`.
- * y: the even channel's plane; the odd one lies y_channel on unless `lone`. */
+/* Two output channels times `count` panels, of which panel k holds n positions from first + 4 * k on; the last one ends
+ * at `end`. y: the even channel's plane; the odd one lies y_channel on unless `lone`. */
 static void multiply_strip(const mg_product_t *pair, const int16_t *panel, int32_t first, int32_t end, int32_t n, bool lone,
-                           int16_t *wide, int8_t *y) {
-    const int32_t whole = n < 4 || lone ? 0 : (end - first) / 4;
+                           int8_t *y) {
     mg_product_t part = *pair;
-    part.y_channel = 4;
-    if (whole > 0) {
-        mg_strip_product_s8(pair, panel, whole, wide, y + first);
+    int8_t buffer[8];
+    if (n < 4 || lone) {
+        part.y_channel = 4;
     }
-    panel += whole * 8 * pair->taps;
-    for (int32_t i = first + 4 * whole; i < end; i += 4, panel += 8 * pair->taps) {
-        int8_t buffer[8], *const to = y + mg_min_i32(i, end - n);
-        mg_strip_product_s8(&part, panel, 1, wide, buffer);
+    for (int32_t i = first; i < end; i += 4, panel += 8 * pair->taps) {
+        int8_t *const to = y + mg_min_i32(i, end - n);
+        if (part.y_channel == pair->y_channel) {
+            mg_panel_product_s8(&part, panel, to);
+            continue;
+        }
+        mg_panel_product_s8(&part, panel, buffer);
         memcpy(to, buffer, (size_t)n);
         if (!lone) {
             memcpy(to + pair->y_channel, buffer + 4, (size_t)n);
@@ -38,8 +40,7 @@ void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const m
     const int32_t k = c->in_c * c->k_h * c->k_w, taps = (k + 1) / 2;
     const mg_conv2d_rows_t g = {*c, {in_plane, c->in_w, c->in_h}, {plane, c->out_w, c->out_h}};
     const bool flat = mg_is_pointwise(c) && n == 4;
-    int16_t *const wide = scratch + panels * 8 * taps;
-    int8_t *const pairs = (int8_t *)(wide + 4 * taps);
+    int8_t *const pairs = (int8_t *)(scratch + panels * 8 * taps);
     for (int32_t first = 0; first < plane; first += 4 * panels) {
         const int32_t end = mg_min_i32(plane, first + 4 * panels);
         int16_t *panel = scratch;
@@ -58,7 +59,7 @@ void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const m
             const float both_scale[2] = {scale[oc], scale[other]};
             const mg_product_t pair = {{pairs, both_bias, both_scale}, 1, taps, plane, c->y_zero, c->y_min, c->y_max};
             gather_pairs(w, k, oc, other, c->k_h * c->k_w, pairs);
-            multiply_strip(&pair, scratch, first, end, n, lone, wide, y + oc * plane);
+            multiply_strip(&pair, scratch, first, end, n, lone, y + oc * plane);
         }
     }
 }

@@ -96,7 +96,7 @@ def test_a_convolution_of_weights_in_their_own_order(
     window = conv.kernel[0] * conv.kernel[1]
     n = data.draw(st.sampled_from([n for n in range(1, conv.in_c + 1) if n * window % 2 == 0 or n == conv.in_c]))
     y, parts = np.full((conv.out_c, *conv.out), UNTOUCHED, np.int8), Parts.of(w, n)
-    work = panels, _scratch(w[0].size, 4 * panels + 3)
+    work = panels, _scratch(w[0].size, 4 * panels + 1)
     kernels("conv2d_panels_s8", conv.struct(), x, parts.struct(), bias, scale, *work, y)
     np.testing.assert_array_equal(y, _expected(conv, x, w, bias, scale))
 

@@ -63,11 +63,11 @@ def _strip(program: Program, call: KernelCall, room: int) -> tuple[int, int]:
     g, weight = geometry(call), program.buffers[call.reads[1]]
     taps = g["in_c"] * g["k_h"] * g["k_w"]
     taps += taps % 2
-    most = (room // 2 - 3 * taps) // (4 * taps)
+    most = (room // 2 - taps) // (4 * taps)
     if most < 1 and not weight.frozen:
         return 0, 0
     panels = panels_at_once(-(-g["out_h"] * g["out_w"] // 4), most)
-    return panels, (4 * panels + 3) * taps
+    return panels, (4 * panels + 1) * taps
 
 
 def packed_weights(program: Program) -> set[str]:

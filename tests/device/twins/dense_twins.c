@@ -14,7 +14,7 @@ enum { CHANNELS = 19, SIDE = 14, INPUTS = CHANNELS * SIDE * SIDE, TAPS = 20 * 25
 
 static int8_t x[INPUTS + 3], y[2][OUTPUTS];
 static _Alignas(4) int8_t weights[TAPS * (CHANNELS + 1) + 3];
-static _Alignas(4) int16_t scratch[(4 * PANELS + 3) * TAPS];
+static _Alignas(4) int16_t scratch[(4 * PANELS + 2) * TAPS];
 
 /* Weights, biases and scales such that sums reach from a few units of the grid to far beyond it. */
 static mg_weights_t draw_weights(int32_t taps) {
