@@ -3,7 +3,7 @@
  * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panel, int8_t *y); mg_panel.h has the contract.
  *
  * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
- * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (58 where zero is not -128),
+ * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (57 where zero is not -128),
  * and 3 a round of the loop. The first pair of taps is peeled off, so that its sums start from the bias without a move;
  * the loop over the others is unrolled eight times and entered where the first round has as many steps as are left over.
  */
@@ -63,8 +63,8 @@ mg_panel_product_s8:
 
         ROUND_SUMS
         ldrd    x0, x1, [sp, #ZERO]             @ and GENERAL
-        cmp     x1, #0
-        bne     .Lgeneral
+        lsrs    x1, x1, #1                      @ carry: not from -128; zero: not narrower
+        bcs     .Lgeneral
         PACK4_FROM_0 even0, even1, even2, even3
         PACK4_FROM_0 odd0, odd1, odd2, odd3
 .Lstore:
@@ -84,8 +84,7 @@ mg_panel_product_s8:
 .Lgeneral:
         PACK4   even0, even1, even2, even3, x0
         PACK4   odd0, odd1, odd2, odd3, x0
-        lsrs    x1, x1, #16
-        beq     .Lstore
+        beq     .Lstore                         @ flags of the lsrs
         ldrd    x0, x1, [sp, #LOW]
         CLAMP4  even0, x0, x1
         CLAMP4  odd0, x0, x1

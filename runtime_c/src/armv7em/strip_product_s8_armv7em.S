@@ -4,7 +4,7 @@
  * mg_panel.h has the contract.
  *
  * The weights of a pair of channels are widened once for all panels, three instructions for four weights: a pair of taps then
- * takes 11 instructions for 16 MACs. A pair of channels takes 61 more a panel, 48 of them to requantise eight outputs (58 where
+ * takes 11 instructions for 16 MACs. A pair of channels takes 61 more a panel, 48 of them to requantise eight outputs (57 where
  * zero is not -128), and 3 a round of the loop, which is entered as in mg_panel_product_s8.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
@@ -118,8 +118,8 @@ mg_strip_product_s8:
 
         ROUND_SUMS
         ldrd    x0, x1, [sp, #ZERO]             @ and GENERAL
-        cmp     x1, #0
-        bne     .Lgeneral
+        lsrs    x1, x1, #1                      @ carry: not from -128; zero: not narrower
+        bcs     .Lgeneral
         PACK4_FROM_0 even0, even1, even2, even3
         PACK4_FROM_0 odd0, odd1, odd2, odd3
 .Lstore:
@@ -142,8 +142,7 @@ mg_strip_product_s8:
 .Lgeneral:
         PACK4   even0, even1, even2, even3, x0
         PACK4   odd0, odd1, odd2, odd3, x0
-        lsrs    x1, x1, #16
-        beq     .Lstore
+        beq     .Lstore                         @ flags of the lsrs
         ldrd    x0, x1, [sp, #LOW]
         CLAMP4  even0, x0, x1
         CLAMP4  odd0, x0, x1
