@@ -29,7 +29,7 @@ _POINTERS = {
     r"row_chain_s8": r"row_stage_\w+",
 }
 # The linker's map: address and object file of a function's section, the file numbered as build.py does.
-_SECTION = re.compile(r"^ \.text\.\S+\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ \S*?/\d+_(\w+)\.o$", re.MULTILINE)
+_SECTION = re.compile(r"^ \.text\.\S+\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ .*?/\d+_(\w+)\.o$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
 
 
