@@ -24,7 +24,8 @@ def _build(files: dict[str, str], folder: Path) -> ctypes.CDLL:
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     sources = sorted(name for name in files if name.endswith(".c"))
-    subprocess.run(["gcc", *FLAGS, *sources, "-o", "model.so"], cwd=folder, check=True)
+    # Its own kernels, not those of `emitted_models.kernels`, which may have been loaded for all before.
+    subprocess.run(["gcc", *FLAGS, "-Wl,-Bsymbolic", *sources, "-o", "model.so"], cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "model.so"))
 
 
