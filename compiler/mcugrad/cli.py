@@ -15,6 +15,7 @@ import typer
 
 from mcugrad.cli_connect import connect_app
 from mcugrad.cli_help import HelpCommand
+from mcugrad.cli_options import Epochs, Falls, Rate, Schedule, Seed, TestSamples
 from mcugrad.errors import McugradError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -70,14 +71,6 @@ class Layout(str, Enum):
     platformio = "platformio"
     arduino = "arduino"
     zephyr = "zephyr"
-
-
-class Schedule(str, Enum):
-    """Learning-rate schedules."""
-
-    cosine = "cosine"
-    linear = "linear"
-    constant = "constant"
 
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="float, QDQ or QOperator ONNX file")]
@@ -161,17 +154,11 @@ def run(
     folder: Folder,
     on: Annotated[str, typer.Option("--on", metavar="host|BOARD", help="where to run")] = "host",
     train: Annotated[Path | None, typer.Option("--train", metavar="T.npz", help="training samples: x, y")] = None,
-    test: Annotated[
-        Path | None, typer.Option("--test", metavar="E.npz", help="test samples, evaluated before and after")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="passes over the training samples")] = 5,
-    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="learning rate at the start")] = 0.003,
-    schedule: Annotated[
-        Schedule, typer.Option("--schedule", metavar="cosine|linear|constant", help="how the rate falls")
-    ] = Schedule.cosine,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")
-    ] = 0,
+    test: TestSamples = None,
+    epochs: Epochs = 5,
+    lr: Rate = 0.003,
+    schedule: Falls = Schedule.cosine,
+    seed: Seed = 0,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="F", help="what was learned, .npz or .state (default: a new .npz in DIR)"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mcugrad.cli_help import HelpCommand
+from mcugrad.cli_options import Epochs, Falls, Rate, Schedule, Seed, TestSamples
 
 connect_app = typer.Typer(
     help="Talk to a device over its serial line.",
@@ -17,14 +17,6 @@ connect_app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Falls(str, Enum):
-    """Learning-rate schedules."""
-
-    cosine = "cosine"
-    linear = "linear"
-    constant = "constant"
 
 
 Model = Annotated[Path, typer.Option("--model", metavar="DIR", help="folder that the firmware was built from")]
@@ -83,17 +75,11 @@ def train(
     ctx: typer.Context,
     model: Model,
     train: Annotated[Path, typer.Option("--train", metavar="T.npz", help="training samples: x, y")],
-    test: Annotated[
-        Path | None, typer.Option("--test", metavar="E.npz", help="test samples, evaluated before and after")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="passes over the training samples")] = 5,
-    lr: Annotated[float, typer.Option("--lr", metavar="RATE", help="learning rate at the start")] = 0.003,
-    schedule: Annotated[
-        Falls, typer.Option("--schedule", metavar="cosine|linear|constant", help="how the rate falls")
-    ] = Falls.cosine,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="seed of shuffling and rounding")
-    ] = 0,
+    test: TestSamples = None,
+    epochs: Epochs = 5,
+    lr: Rate = 0.003,
+    schedule: Falls = Schedule.cosine,
+    seed: Seed = 0,
     save: Annotated[bool, typer.Option("--save", help="save in the device's flash after every epoch")] = False,
 ) -> int:
     """Train the device, sample by sample, and watch it learn.

@@ -53,18 +53,13 @@ def board(host: Firmware) -> Iterator[RunningBoard]:
         assert running.stderr == ""
 
 
+def _training(folder: Path) -> list[str | Path]:
+    """Options of `connect train`."""
+    return ["--model", folder / "out", "--train", folder / "data.npz", "--epochs", "3", "--lr", "0.01"]
+
+
 def _trained(terminal: Terminal, folder: Path, port: str, target: Path) -> SavedState:
-    words: list[str | Path] = [
-        "--model",
-        folder / "out",
-        "--train",
-        folder / "data.npz",
-        "--epochs",
-        "3",
-        "--lr",
-        "0.01",
-    ]
-    text = terminal.succeeds("connect", port, "train", *words, "--test", folder / "data.npz")
+    text = terminal.succeeds("connect", port, "train", *_training(folder), "--test", folder / "data.npz")
     assert "loss by epoch: " in text
     assert re.search(r"accuracy: \d+\.\d% -> \d+\.\d%", text)
     assert "in SRAM only" in text
@@ -158,17 +153,7 @@ def test_training_goes_on_behind_a_reset(
             yield step
 
     monkeypatch.setattr(Device, "train", interrupted)
-    words: list[str | Path] = [
-        "--model",
-        folder / "out",
-        "--train",
-        folder / "data.npz",
-        "--epochs",
-        "3",
-        "--lr",
-        "0.01",
-    ]
-    text = terminal.succeeds("connect", board.port, "train", *words, "--save")
+    text = terminal.succeeds("connect", board.port, "train", *_training(folder), "--save")
     assert "the device was reset: it goes on at step 8" in text
     assert steps > 24
     board.reset()

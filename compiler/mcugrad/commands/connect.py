@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from mcugrad.commands.run import DIVERGED, check_rate
 from mcugrad.device import Device, DeviceError, DeviceResetError, Score, Step
 from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 from mcugrad.report.numbers import bytes_text
 from mcugrad.simulate.session import Records, Schedule, shuffle_order
 
-DIVERGED = 1  # exit code
 _RECONNECT = 30.0  # seconds that a board may take to come back
 
 
@@ -100,8 +100,7 @@ def evaluate_command(device: Device, test: Path) -> None:
 
 def train_command(device: Device, options: TrainOptions) -> int:
     """Train as `mcugrad run` would; the exit code."""
-    if not 0.0 < options.lr < float("inf"):
-        raise McugradError(f"--lr {options.lr}: give a positive number, such as 0.003")
+    check_rate(options.lr)
     if options.save and not device.info.saves:
         raise McugradError(
             "--save: the device's firmware has no flash driver; leave it out, and pull the state into a file"

@@ -111,11 +111,16 @@ def _records(manifest: dict[str, Any], options: RunOptions) -> tuple[Records | N
         raise McugradError("--cache-prefix makes training faster, and nothing is trained: give --train T.npz")
     if options.cache_prefix and manifest["prefix"] is None:
         raise McugradError("--cache-prefix: the first layer trains, so there is no frozen prefix: leave it out")
-    if not 0.0 < options.lr < float("inf"):
-        raise McugradError(f"--lr {options.lr}: give a positive number, such as 0.003")
+    check_rate(options.lr)
     train = load_records(options.train, manifest) if options.train is not None else None
     test = load_records(options.test, manifest) if options.test is not None else None
     return train, test
+
+
+def check_rate(rate: float) -> None:
+    """Raises McugradError unless it is a learning rate."""
+    if not 0.0 < rate < float("inf"):
+        raise McugradError(f"--lr {rate}: give a positive number, such as 0.003")
 
 
 def _session(manifest: dict[str, Any], options: RunOptions, train: Records | None, test: Records | None) -> Session:

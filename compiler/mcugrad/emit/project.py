@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mcugrad import __version__
 from mcugrad.emit.c_source import Printer, number, table, wrap
+from mcugrad.emit.environment import template_environment
 from mcugrad.emit.identity import model_hash
 from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
@@ -68,25 +68,13 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
         "identity": _identity(model, identity),
         **_interface(model, program, printer, layout),
     }
-    environment = _environment()
+    environment = template_environment("mcugrad.emit")
+    environment.filters["wrap"] = wrap
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
     files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
     descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
     return Project(files, layout, constant_bytes(used, descriptors), identity)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mcugrad.emit"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    environment.filters["wrap"] = wrap
-    return environment
 
 
 def _kernels(model: Model, program: Program) -> set[str]:

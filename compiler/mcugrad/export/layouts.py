@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from mcugrad import __version__
+from mcugrad.emit.environment import template_environment
 from mcugrad.emit.folder import generated_files
 from mcugrad.errors import McugradError
 from mcugrad.simulate.build import read_manifest
@@ -79,15 +78,7 @@ class _Library:
         return {f"{'include' if name in self.public else 'src'}/{name}": text for name, text in self.code.items()}
 
     def render(self, template: str) -> str:
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("mcugrad.export"),
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,
-        )
-        return environment.get_template(template).render(self.values)
+        return template_environment("mcugrad.export").get_template(template).render(self.values)
 
     def readme(self, layout: str) -> Files:
         return {"README.md": self.render(f"readme_{layout}.md.j2")}

@@ -116,15 +116,7 @@ mg_strip_product_s8:
         STEP    even3, even3, even3, odd3, odd3, odd3
         ROUNDS  weight, WIDE_END
 
-        ROUND_SUMS
-        ldrd    x0, x1, [sp, #ZERO]             @ and GENERAL
-        lsrs    x1, x1, #1                      @ carry: not from -128; zero: not narrower
-        bcs     .Lgeneral
-        PACK4_FROM_0 even0, even1, even2, even3
-        PACK4_FROM_0 odd0, odd1, odd2, odd3
-.Lstore:
-        eor     even0, even0, #0x80808080       @ unsigned bytes become signed ones
-        eor     odd0, odd0, #0x80808080
+        PACK_SUMS
         ldrd    x0, x1, [sp, #Y]
         str     odd0, [x0, x1]
         str     even0, [x0], #4
@@ -139,14 +131,7 @@ mg_strip_product_s8:
         add     sp, sp, #FRAME
         pop     {r4-r11, pc}
 
-.Lgeneral:
-        PACK4   even0, even1, even2, even3, x0
-        PACK4   odd0, odd1, odd2, odd3, x0
-        beq     .Lstore                         @ flags of the lsrs
-        ldrd    x0, x1, [sp, #LOW]
-        CLAMP4  even0, x0, x1
-        CLAMP4  odd0, x0, x1
-        b       .Lstore
+        PACK_SUMS_GENERAL
         .size   mg_strip_product_s8, . - mg_strip_product_s8
 #endif
 

@@ -14,10 +14,10 @@ from mcugrad.simulate.board import Board, load_board
 from mcugrad.simulate.build import build_program
 from mcugrad.simulate.run import run_program
 
+from ..networks import BOARDS
 from .rows import BYTES, CHANNELS, ROWS, SCRATCH, ours
 from .rows import cmsis as cmsis_call
 
-BOARDS = ("mps2-an386", "mps2-an500")
 _ARRAYS = f"""
 static int8_t x[{BYTES["x"]}], y[{BYTES["y"]}];
 static _Alignas(8) int8_t w[{BYTES["w"]}];
