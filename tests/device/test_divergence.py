@@ -17,8 +17,10 @@ from mcugrad.pipeline import Options, compile_file, compile_model
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
 from mcugrad.simulate.run import run_session
-from mcugrad.simulate.session import Mode, Records, Schedule, Session
+from mcugrad.simulate.serial_firmware import RunningBoard, build_serial
+from mcugrad.simulate.session import Mode, Records, Schedule, Session, shuffle_order
 from mcugrad.simulate.vm import ReferenceTrainer
+from mcugrad.state_file import read_state
 
 __all__ = ["terminal"]
 pytestmark = pytest.mark.device
@@ -141,3 +143,32 @@ def test_the_command_says_so(terminal: Terminal) -> None:
     slow = terminal.succeeds("run", "out", "--train", data, "--epochs", "9", "--lr", "0.0001")
     assert "diverged" not in slow, "worse than guessing from the start, as fresh random weights can be"
     assert "no better than guessing (1.0986)" in slow
+
+
+def _write_in_order(path: Path, folder: Path, records: Records) -> None:
+    """An .npz whose shuffled first epoch (seed 0) is `records` in their order."""
+    grid, order = read_manifest(folder)["input"], shuffle_order(len(records), 0, 0)
+    x = np.empty((len(records), 2, 8), np.float32)
+    x[order] = ((records.x.astype(np.float32) - grid["zero_point"]) * np.float32(grid["scale"])).reshape(-1, 2, 8)
+    y = np.empty(len(records), np.int64)
+    y[order] = records.y
+    np.savez(path, x=x, y=y)
+
+
+def test_over_the_line_a_device_is_left_with_the_last_good_weights(terminal: Terminal, folder: Path) -> None:
+    """As `run` leaves its file, and by the same sentence; with --save they are in the flash, too."""
+    data, test = terminal.folder / "d.npz", write_samples(terminal.folder / "t.npz")
+    _write_in_order(data, folder, _records(300, 500))
+    words = ("--train", data, "--test", test, "--epochs", "1", "--lr", str(HIGH), "--schedule", "constant", "--save")
+    run = terminal("run", folder, *words, "run.state")
+    with RunningBoard(build_serial(folder, load_board("mps2-an386"))) as board:
+        answer = terminal("connect", board.port, "train", "--model", folder, *words)
+        assert (answer.code, answer.err) == (run.code, run.err) == (1, "")
+        told = [line for line in run.out.splitlines() if line.startswith(("loss by", "accuracy", "diverged at"))]
+        assert len(told) == 3
+        assert "diverged at step 640 of 800: the weights are those of step 256, the last good ones; lower --lr" in told
+        assert [line for line in told if line not in answer.out.splitlines()] == []
+        board.reset()
+        terminal.succeeds("connect", board.port, "pull", "-o", "line.state")
+        assert board.stderr == ""
+    assert read_state(terminal.folder / "line.state") == read_state(terminal.folder / "run.state")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mcugrad.commands.run import DIVERGED, check_rate
+from mcugrad.commands.run import DIVERGED, check_rate, diverged_line
 from mcugrad.device import Device, DeviceError, DeviceResetError, Score, Step
 from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 from mcugrad.report.numbers import bytes_text
+from mcugrad.simulate.loss_watch import BLOCK
 from mcugrad.simulate.session import Records, Schedule, shuffle_order
 
 _RECONNECT = 30.0  # seconds that a board may take to come back
@@ -122,7 +124,8 @@ def train_command(device: Device, options: TrainOptions) -> int:
 
 
 class _Training:
-    """A run over the line. Sample i of it is a function of i, so that it can go on at any step."""
+    """A run over the line. Sample i of it is a function of i, so that it can go on at any step. The last good state is
+    kept here: the device has room for one."""
 
     def __init__(self, device: Device, options: TrainOptions, records: Records, bars: Any) -> None:
         self.device, self.options, self.records, self.bars = device, options, records, bars
@@ -135,6 +138,7 @@ class _Training:
         """To the planned end, or until it diverges. Raises DeviceError where a reset lost what cannot be had again."""
         o = self.options
         self.device.plan(Schedule[o.schedule.upper()], o.lr, self.total, o.seed)
+        self.good = self.device.state()
         if o.save:  # so that a device that is reset knows the plan
             self.device.save()
         done = 0
@@ -143,25 +147,41 @@ class _Training:
                 done = self._epoch(done)
             except DeviceResetError:
                 done = self._resume()
+        if self.diverged:
+            self.device.set_state(self.good)
+            if o.save:
+                self.device.save()
 
     def _epoch(self, done: int) -> int:
-        """From step `done` to the end of its epoch."""
+        """From step `done` to the end of its epoch, or until it diverges; the steps that are done then."""
         n = len(self.records)
         epoch, first = divmod(done, n)
         order = shuffle_order(n, self.options.seed, epoch)[first:]
         task = self.bars.add_task(f"training (epoch {epoch + 1})", total=n, completed=first, note="")
         begin, sum_, count = time.monotonic(), 0.0, 0
-        for step in self.device.train(self.records.x[order], self.records.y[order]):
+        for step in self._steps(order, done):
             count, sum_ = count + 1, sum_ + step.loss
             self._note(step, done + count)
             rate = count / max(time.monotonic() - begin, 1e-9)
             self.bars.update(task, completed=first + count, note=f"loss {sum_ / count:.4f}  {rate:.1f} samples/s")
             if self.diverged:
-                return done + count
+                break
         self.losses.append(sum_ / count)
-        if self.options.save:
+        if self.options.save and not self.diverged:
             self.device.save()
         return done + count
+
+    def _steps(self, order: npt.NDArray[np.int64], done: int) -> Iterator[Step]:
+        """A step for each sample of `order`, the first behind `done` others. Where a checkpoint can be due, nothing else
+        is on its way."""
+        at = 0
+        while at < len(order):
+            part = order[at : at + BLOCK - (done + at) % BLOCK]
+            for step in self.device.train(self.records.x[part], self.records.y[part]):
+                yield step
+                if step.checkpoint_due:
+                    self.good = self.device.state()
+            at += len(part)
 
     def _note(self, step: Step, number: int) -> None:
         if step.diverged:
@@ -193,9 +213,7 @@ class _Training:
         if self.not_finite:
             lines.append(f"{self.not_finite} steps had a loss that was not finite and updated nothing: lower --lr")
         if self.diverged:
-            lines.append(
-                f"diverged at step {self.diverged} of {self.total}: `load` what was saved, or `reset`; lower --lr"
-            )
+            lines.append(diverged_line(self.diverged, self.total, self.good.step))
         return lines
 
 

@@ -192,13 +192,14 @@ def _summary(session: Session, result: SessionResult, test: Records | None) -> l
             lines.append(f"the loss is no better than guessing ({guessing:.4f}): train longer, or with another --lr")
         if session.train is not None and result.diverged_step:
             planned = session.epochs * len(session.train)
-            step = (
-                f"of step {result.restored_step}, the last good ones" if result.restored_step else "before the training"
-            )
-            lines.append(
-                f"diverged at step {result.diverged_step} of {planned}: the weights are those {step}; lower --lr"
-            )
+            lines.append(diverged_line(result.diverged_step, planned, result.restored_step))
     return lines
+
+
+def diverged_line(step: int, planned: int, restored: int) -> str:
+    """That a training diverged at `step`, and of which step the weights are now."""
+    whose = f"of step {restored}, the last good ones" if restored else "before the training"
+    return f"diverged at step {step} of {planned}: the weights are those {whose}; lower --lr"
 
 
 def _labels(session: Session) -> bool:
