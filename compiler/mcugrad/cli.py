@@ -13,9 +13,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mcugrad.cli_connect import connect_app
+from mcugrad.cli_connect import PORT_HELP, MaybeModel, State, connect_app
 from mcugrad.cli_help import HelpCommand
-from mcugrad.cli_options import Epochs, Falls, Rate, Schedule, Seed, TestSamples
+from mcugrad.cli_options import Baud, Epochs, Falls, Rate, Schedule, Seed, TestSamples
 from mcugrad.errors import McugradError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -190,18 +190,44 @@ Out = Annotated[Path, typer.Option("-o", metavar="OUT", help="a new file: .onnx,
 
 @app.command(cls=HelpCommand)
 def pull(
-    source: Annotated[Path, typer.Argument(metavar="STATE", help="a .state file, or an .npz that `run` wrote")],
+    source: Annotated[
+        str, typer.Argument(metavar="STATE|PORT", help="a .state file, an .npz that `run` wrote, or a device's port")
+    ],
     out: Out,
     model: Compiled = None,
+    baud: Baud = 115200,
 ) -> None:
     """Turn what a device learned into ONNX, NumPy or a state file.
 
     The ONNX file is the network that was compiled, with the trained values: onnxruntime gives the device's outputs on
     it, and compiling it makes a device that has learned as much.
     """
-    from mcugrad.commands.pull import pull_command
+    from mcugrad.commands import connect, pull
+    from mcugrad.device import Device, is_port
 
-    pull_command(source, model, out)
+    if not is_port(source):
+        pull.pull_command(Path(source), model, out)
+        return
+    with Device(source, model, baud=baud) as device:
+        connect.pull_command(device, model, out)
+
+
+@app.command(cls=HelpCommand)
+def push(
+    state: State,
+    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP)],
+    model: MaybeModel = None,
+    baud: Baud = 115200,
+) -> None:
+    """Make a device one that has learned a state.
+
+    `mcugrad connect PORT save` keeps it. A device that runs another model is refused, and stays as it is.
+    """
+    from mcugrad.commands.connect import push_command
+    from mcugrad.device import Device
+
+    with Device(port, model, baud=baud) as device:
+        push_command(device, state)
 
 
 @app.command(cls=HelpCommand)

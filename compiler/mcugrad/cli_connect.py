@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mcugrad.cli_help import HelpCommand
-from mcugrad.cli_options import Epochs, Falls, Rate, Schedule, Seed, TestSamples
+from mcugrad.cli_options import Baud, Epochs, Falls, Rate, Schedule, Seed, TestSamples
 
 connect_app = typer.Typer(
     help="Talk to a device over its serial line.",
@@ -19,6 +19,8 @@ connect_app = typer.Typer(
 )
 
 
+PORT_HELP = "serial port or PTY, tcp:HOST:PORT, or unix:PATH (QEMU's -serial)"
+State = Annotated[Path, typer.Argument(metavar="FILE.state", help="state that a device of this model has learned")]
 Model = Annotated[Path, typer.Option("--model", metavar="DIR", help="folder that the firmware was built from")]
 MaybeModel = Annotated[
     Path | None,
@@ -29,10 +31,8 @@ MaybeModel = Annotated[
 @connect_app.callback(subcommand_metavar="VERB ...")
 def connect(
     ctx: typer.Context,
-    port: Annotated[
-        str, typer.Argument(metavar="PORT", help="serial port or PTY, tcp:HOST:PORT, or unix:PATH (QEMU's -serial)")
-    ],
-    baud: Annotated[int, typer.Option("--baud", metavar="N", min=1, help="bits a second of a serial port")] = 115200,
+    port: Annotated[str, typer.Argument(metavar="PORT", help=PORT_HELP)],
+    baud: Baud = 115200,
 ) -> None:
     """Talk to a device over its serial line: train it, judge it, keep what it learned."""
     ctx.obj = (port, baud)
@@ -135,7 +135,7 @@ def pull(
 ) -> None:
     """Fetch what the device has learned into a file.
 
-    The kind of file is that of `mcugrad pull`; .onnx and .npz take --model.
+    As `mcugrad pull PORT` does; .onnx and .npz take --model.
     """
     from mcugrad.commands.connect import pull_command
 
@@ -144,11 +144,7 @@ def pull(
 
 
 @connect_app.command(cls=HelpCommand)
-def push(
-    ctx: typer.Context,
-    state: Annotated[Path, typer.Argument(metavar="FILE.state", help="state that a device of this model has learned")],
-    model: MaybeModel = None,
-) -> None:
+def push(ctx: typer.Context, state: State, model: MaybeModel = None) -> None:
     """Make the device one that has learned a state. `save` keeps it."""
     from mcugrad.commands.connect import push_command
 

@@ -12,5 +12,5 @@ class HelpCommand(TyperCommand):
     """Help that names arguments by their metavar alone: `MODEL.onnx`, not `{MODEL.onnx}` and `MODEL.onnx <path>`."""
 
     def get_help(self, ctx: Any) -> str:
-        text = re.sub(r"\{(PORT|MODEL\.onnx|DIR|STATE|FILE\.state)\}", r"\1", super().get_help(ctx))
-        return text.replace(" <path>", "").replace(" <list[Path]>", "")
+        text = re.sub(r"\{(PORT|MODEL\.onnx|DIR|STATE\|PORT|STATE|FILE\.state)\}", r"\1", super().get_help(ctx))
+        return re.sub(r" <(path|str|list\[Path\])>(?=  )", lambda kind: " " * len(kind[0]), text)

@@ -17,6 +17,7 @@ class Schedule(str, Enum):
     constant = "constant"
 
 
+Baud = Annotated[int, typer.Option("--baud", metavar="N", min=1, help="bits a second of a serial port")]
 TestSamples = Annotated[
     Path | None, typer.Option("--test", metavar="E.npz", help="test samples, evaluated before and after")
 ]

@@ -21,18 +21,17 @@ Array = npt.NDArray[Any]
 _WHAT = {"weight": "weight", "bias": "bias", "float_weight": "weight", "float_bias": "bias"}  # role -> of a layer
 
 
-def trained_onnx(folder: Path, state: bytes) -> onnx.ModelProto:
-    """The QDQ graph that was compiled into `folder`, with the trained values of `state` (`<name>_state_t`).
+def trained_onnx(folder: Path, manifest: Manifest, state: bytes) -> onnx.ModelProto:
+    """The QDQ graph that was compiled into `folder`, whose `manifest` this is, with the trained values of `state`
+    (`<name>_state_t`).
 
     onnxruntime's integer operators give the device's bits on it, and compiling it again makes a device that starts
     where this one is. Raises McugradError when the folder lacks the graph.
     """
     from mcugrad import frontend
     from mcugrad.frontend.write_back import Trained, write_back
-    from mcugrad.simulate.build import read_manifest
     from mcugrad.simulate.state import in_onnx_order
 
-    manifest = read_manifest(folder)
     path = folder / f"{manifest['name']}.onnx"
     if not path.is_file():
         raise McugradError(f"{path} is missing: compile the model again, with --train and the same mcugrad")

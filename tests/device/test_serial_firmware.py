@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ import pytest
 from cli_support import CLASSES, Terminal, network, terminal, write_model
 from firmware_support import ALL_EMULATED
 from mcugrad.device import Device, Step
+from mcugrad.device.frames import decode
+from mcugrad.device.protocol import Verb
+from mcugrad.device.transport import SerialLine, open_line
 from mcugrad.pipeline import Options, compile_file
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import Firmware
@@ -51,6 +57,27 @@ def board(host: Firmware) -> Iterator[RunningBoard]:
     with RunningBoard(host) as running:
         yield running
         assert running.stderr == ""
+
+
+def _kept(board: RunningBoard) -> tuple[SavedState, bytes]:
+    """What a device has in SRAM and in flash."""
+    with Device(board.port) as device:
+        return device.state(), board.storage.read_bytes() if board.storage.exists() else b""
+
+
+@contextmanager
+def nothing_changed(board: RunningBoard) -> Iterator[None]:
+    before = _kept(board)
+    yield
+    assert _kept(board) == before
+
+
+def _learn(folder: Path, board: RunningBoard, first: int, end: int) -> SavedState:
+    """Trains on some of the samples; the state afterwards."""
+    data = np.load(folder / "data.npz")
+    with Device(board.port, folder / "out") as device:
+        assert len(list(device.train(data["x"][first:end], data["y"][first:end]))) == end - first
+        return device.state()
 
 
 def _training(folder: Path) -> list[str | Path]:
@@ -109,10 +136,17 @@ def test_a_state_is_pulled_pushed_and_reset(terminal: Terminal, folder: Path, bo
     with Device(port) as device:
         assert device.state() == state
     assert "is not overwritten" in terminal.refuses("connect", port, "pull", "-o", kept)
+    terminal.succeeds("connect", port, "reset")
+    assert "at step 24" in terminal.succeeds("push", kept, port, "--model", folder / "out")
+    terminal.succeeds("pull", port, "-o", "again.state")
+    assert read_state(terminal.folder / "again.state") == state
     assert "what is it to be?" in terminal.refuses("connect", port, "pull", "-o", "a.bin")
     assert "with --model DIR" in terminal.refuses("connect", port, "pull", "-o", "a.onnx")
     terminal.succeeds("connect", port, "pull", "-o", "a.onnx", "--model", folder / "out")
-    assert (terminal.folder / "a.onnx").is_file()
+    terminal.succeeds("pull", port, "-o", "b.onnx", "--model", folder / "out")
+    terminal.succeeds("pull", kept, "-o", "c.onnx", "--model", folder / "out")
+    a, b, c = ((terminal.folder / f"{name}.onnx").read_bytes() for name in "abc")
+    assert a == b == c
 
 
 def test_predictions_are_written(terminal: Terminal, folder: Path, board: RunningBoard) -> None:
@@ -186,27 +220,115 @@ def test_a_board_without_a_flash_driver_says_so(terminal: Terminal, folder: Path
     firmware = build_serial(folder / "out", bare, sanitize=True, objects=folder / "objects", build_dir=folder / "bare")
     with RunningBoard(firmware) as running:
         assert "no flash driver" in terminal.succeeds("connect", running.port, "info")
-        assert "no flash driver" in terminal.refuses("connect", running.port, "save")
-        assert "no flash driver" in terminal.refuses("connect", running.port, "load")
+        _learn(folder, running, 0, 2)
         saving = ("--model", folder / "out", "--train", folder / "data.npz", "--save")
-        assert "no flash driver" in terminal.refuses("connect", running.port, "train", *saving)
+        with nothing_changed(running):
+            assert "no flash driver" in terminal.refuses("connect", running.port, "save")
+            assert "no flash driver" in terminal.refuses("connect", running.port, "load")
+            assert "no flash driver" in terminal.refuses("connect", running.port, "train", *saving)
 
 
-def test_mistakes_end_in_a_sentence(terminal: Terminal, folder: Path, board: RunningBoard) -> None:
-    port = board.port
-    other = ("--model", folder / "other")
-    assert "runs model 'net'" in terminal.refuses("connect", port, "eval", *other, "--test", folder / "data.npz")
-    assert "nothing was saved" in terminal.refuses("connect", port, "load")
-    alien = SavedState(b"\1" * 16, "alien", bytes(8), 1)
-    write_state(terminal.folder / "alien.state", alien)
-    assert "belongs to 'alien'" in terminal.refuses("connect", port, "push", "alien.state")
-    whole = (terminal.folder / "alien.state").read_bytes()
-    (terminal.folder / "half.state").write_bytes(whole[:50])
-    assert "half.state ends at byte 50" in terminal.refuses("connect", port, "push", "half.state")
-    assert "No such file" in terminal.refuses("connect", "/dev/no-such-port", "info")
-    assert "no address" in terminal.refuses("connect", "tcp:4444", "info")
-    assert "is the board running?" in terminal.refuses("connect", "unix:nothing", "info")
-    assert "Missing command" in terminal.refuses("connect", port)
+def test_mistakes_end_in_a_sentence_and_change_nothing(terminal: Terminal, folder: Path, board: RunningBoard) -> None:
+    port, data = board.port, folder / "data.npz"
+    state = _learn(folder, board, 0, 2)
+    write_state(terminal.folder / "alien.state", SavedState(b"\1" * 16, "alien", state.state, 1))
+    (terminal.folder / "half.state").write_bytes(state.to_bytes()[:-32])
+    (terminal.folder / "head.state").write_bytes(state.to_bytes()[:50])
+    with nothing_changed(board):
+        assert "nothing was saved" in terminal.refuses("connect", port, "load")
+        for words in (("eval", "--test", data), ("train", "--train", data), ("save",), ("push", "half.state")):
+            assert "runs model 'net'" in terminal.refuses("connect", port, *words, "--model", folder / "other")
+        for push in (("connect", port, "push"), ("push",)):
+            end = () if push[0] == "connect" else (port,)
+            assert "belongs to 'alien'" in terminal.refuses(*push, "alien.state", *end)
+            assert "where its header says" in terminal.refuses(*push, "half.state", *end)
+            assert "head.state ends at byte 50" in terminal.refuses(*push, "head.state", *end)
+        assert "Missing command" in terminal.refuses("connect", port)
+
+
+def test_a_wrong_port_ends_in_a_sentence(terminal: Terminal, folder: Path) -> None:
+    write_state(terminal.folder / "a.state", SavedState(b"\1" * 16, "net", bytes(8), 1))
+    wrong = {
+        "/dev/no-such-port": "No such file",
+        str(folder / "data.npz"): "cannot be opened as a serial port",
+        "tcp:4444": "no address",
+        "unix:nothing": "is the board running?",
+    }
+    for port, sentence in wrong.items():
+        assert sentence in terminal.refuses("connect", port, "info")
+        assert sentence in terminal.refuses("push", "a.state", port)
+    assert "No such file" in terminal.refuses("pull", "/dev/no-such-port", "-o", "b.state")
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_save_that_is_interrupted_happens_as_a_whole_or_not_at_all(
+    terminal: Terminal, folder: Path, board: RunningBoard, monkeypatch: pytest.MonkeyPatch, sent: bool
+) -> None:
+    old = _learn(folder, board, 0, 2)
+    terminal.succeeds("connect", board.port, "save")
+    new = _learn(folder, board, 2, 4)
+    write = SerialLine.write
+
+    def interrupted(line: SerialLine, data: bytes) -> None:
+        frame = decode(data[1:-1])
+        saves = frame is not None and frame.verb == Verb.SAVE
+        if sent or not saves:
+            write(line, data)
+        if saves:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SerialLine, "write", interrupted)
+        answer = terminal("connect", board.port, "save")
+    assert (answer.code, answer.out) == (130, "")
+    assert answer.err == "mcugrad: interrupted; nothing was written half-way\n"
+    assert _kept(board)[0] == new != old
+    board.reset()
+    assert _kept(board)[0] == (new if sent else old)
+
+
+def test_a_monitor_follows_a_device_through_a_reset_and_counts_frames_that_are_too_long(
+    terminal: Terminal, folder: Path, board: RunningBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal.succeeds("connect", board.port, "train", *_training(folder), "--save")
+    seconds = 0
+
+    def sleep(_: float) -> None:
+        nonlocal seconds
+        seconds += 1
+        if seconds == 1:
+            board.reset()
+        elif seconds == 2:
+            line = open_line(board.port)
+            line.write(b"\0" + b"\x21" * 400 + b"\0")
+            line.close()
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with nothing_changed(board), monkeypatch.context() as patch:
+        patch.setattr("mcugrad.commands.connect.time.sleep", sleep)
+        answer = terminal("connect", board.port, "monitor")
+    assert answer.code == 130
+    assert re.search(r"step 24 of 24 loss \d.* steps/s .* lost frames 1\b", " ".join(answer.out.split()))
+
+
+def test_serve_runs_a_firmware_until_it_is_interrupted(
+    terminal: Terminal, folder: Path, host: Firmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(board: RunningBoard) -> None:
+        with Device(board.port, folder / "out"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("mcugrad.simulate.serial_firmware.build_serial", lambda *_: host)
+    monkeypatch.setattr(RunningBoard, "wait", wait)
+    answer = terminal("serve", folder / "out")
+    port = re.fullmatch(r"mcugrad connect (\S+) info\n", answer.out)
+    assert answer.code == 130
+    assert port is not None
+    assert "cannot be opened" in terminal.refuses("connect", port[1], "info")
+    monkeypatch.setattr(RunningBoard, "wait", RunningBoard._stop)
+    answer = terminal("serve", folder / "out")
+    assert (answer.code, answer.err) == (2, "mcugrad: error: the firmware on host ended: without a word\n")
 
 
 @pytest.mark.parametrize("name", ["mps2-an386"])

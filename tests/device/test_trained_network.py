@@ -119,7 +119,7 @@ def _onnxruntime(model: onnx.ModelProto, x: Array) -> Array:
 def test_onnxruntime_computes_the_devices_outputs_and_a_compilation_its_bits(case: Case, tmp_path: Path) -> None:
     folder = case.compile(tmp_path)
     state = _learn(folder)
-    model = trained_onnx(folder, state)
+    model = trained_onnx(folder, read_manifest(folder), state)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, tmp_path / "trained.onnx")
     x = quantiser.samples(_network(), 1, 20)
@@ -192,7 +192,7 @@ def test_states_are_pulled_and_merged(fleet: Terminal, compiled: Path, states: l
     merged = read_state(fleet.folder / "all.state", read_manifest(compiled))
     assert merged == replace(merge(read_manifest(compiled), states, [3, 1, 1]), sequence=0)
     fleet.succeeds("pull", "all.state", "-o", "all.onnx")
-    assert onnx.load(fleet.folder / "all.onnx") == trained_onnx(compiled, merged.state)
+    assert onnx.load(fleet.folder / "all.onnx") == trained_onnx(compiled, read_manifest(compiled), merged.state)
     fleet.succeeds("pull", "all.state", "--model", "m", "-o", "all.npz")
     assert np.load(fleet.folder / "all.npz")["state"].tobytes() == merged.state
     fleet.succeeds("pull", "all.npz", "--model", "m", "-o", "again.state")

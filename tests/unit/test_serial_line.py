@@ -99,7 +99,9 @@ def test_a_frame_longer_than_the_bound_is_dropped_and_counted(library: Library, 
     content = body + zlib.crc32(body).to_bytes(4, "little")
     packed = b"".join(bytes([len(run) + 1]) + run for run in content.split(b"\0")) if length < 250 else b"\x21" * length
     with device(line) as d:
+        before = line.memory()
         assert line.serve(b"\0" + packed + b"\0") == (0, b"")
+        assert line.memory() == before
         assert d.statistics().long_frames == 1
         with pytest.raises(ValueError, match=f"{PAYLOAD + 1} bytes"):
             encode(Frame(Verb.WRITE, 1, 1, bytes(PAYLOAD + 1)))

@@ -172,8 +172,8 @@ class _Training:
         return done + count
 
     def _steps(self, order: npt.NDArray[np.int64], done: int) -> Iterator[Step]:
-        """A step for each sample of `order`, the first behind `done` others. Where a checkpoint can be due, nothing else
-        is on its way."""
+        """A step for each sample of `order`, the first behind `done` others. Where a checkpoint can be due, nothing
+        else is on its way."""
         at = 0
         while at < len(order):
             part = order[at : at + BLOCK - (done + at) % BLOCK]
@@ -236,13 +236,13 @@ def pull_command(device: Device, folder: Path | None, target: Path) -> None:
     from mcugrad.state_file import SUFFIX, write_state
 
     check_target(target)
-    if folder is None and target.suffix != SUFFIX:
+    if device.manifest is None and target.suffix != SUFFIX:
         raise McugradError(f"{target}: the device knows its bytes alone; say which model it runs with --model DIR")
     state = device.state()
-    if folder is None:
+    if folder is None or device.manifest is None:
         write_state(target, state)
     else:
-        write_trained(folder, state, target)
+        write_trained(folder, device.manifest, state, target)
     print(f"{target}: what model '{state.model_name}' had learned after {state.step} steps of its plan")
 
 

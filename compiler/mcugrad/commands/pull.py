@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 from mcugrad.simulate.build import read_manifest
 from mcugrad.state_file import SUFFIX, SavedState, read_state, saved_state, write_state
-from mcugrad.trained import merge, trained_onnx
+from mcugrad.trained import Manifest, merge, trained_onnx
 
 _ENDINGS = ".onnx (the trained network), .npz (its tensors) or .state (its bytes)"
 
@@ -22,9 +22,9 @@ _ENDINGS = ".onnx (the trained network), .npz (its tensors) or .state (its bytes
 def pull_command(source: Path, folder: Path | None, target: Path) -> None:
     """Write `target` from a .state file, or from the .npz of `mcugrad run`. Raises McugradError."""
     check_target(target)
-    folder = folder or folder_of(source)
-    state = state_of(source, read_manifest(folder))
-    write_trained(folder, state, target)
+    folder, manifest = compiled_for(source, folder)
+    state = state_of(source, manifest)
+    write_trained(folder, manifest, state, target)
     print(f"{target}: what model '{state.model_name}' had learned after {state.step} steps of its plan")
 
 
@@ -33,10 +33,9 @@ def merge_command(sources: Sequence[Path], folder: Path | None, weights: Sequenc
     check_target(target)
     if len(sources) < 2:
         raise McugradError("one state has nothing to be merged with: give two or more")
-    folder = folder or folder_of(sources[0])
-    manifest = read_manifest(folder)
+    folder, manifest = compiled_for(sources[0], folder)
     states = [state_of(path, manifest) for path in sources]
-    write_trained(folder, merge(manifest, states, weights or [1.0] * len(states)), target)
+    write_trained(folder, manifest, merge(manifest, states, weights or [1.0] * len(states)), target)
     print(f"{target}: the mean of {len(states)} states of model '{states[0].model_name}'")
 
 
@@ -50,38 +49,35 @@ def check_target(target: Path) -> None:
         raise McugradError(f"{target.parent} does not exist: create it, or give -o another file")
 
 
-def write_trained(folder: Path, state: SavedState, target: Path) -> None:
-    """`state` of the model in `folder` as the kind of file that the name of `target` says. Raises McugradError."""
+def write_trained(folder: Path, manifest: Manifest, state: SavedState, target: Path) -> None:
+    """`state` of the model that was compiled into `folder`, as the kind of file that the name of `target` says. Raises
+    McugradError."""
     if target.suffix == ".onnx":
-        write_file(target, trained_onnx(folder, state.state).SerializeToString())
+        write_file(target, trained_onnx(folder, manifest, state.state).SerializeToString())
     elif target.suffix == SUFFIX:
         write_state(target, state)
     else:
-        save_state(target, read_manifest(folder), state.state)
+        save_state(target, manifest, state.state)
 
 
-def folder_of(source: Path) -> Path:
-    """The compiled model that a state belongs to: the folder that it lies in, or one beside it. Raises McugradError."""
-    here = source.resolve().parent
-    compiled = [p.parent for p in (here / "manifest.json", *sorted(here.glob("*/manifest.json"))) if p.is_file()]
-    if source.suffix == SUFFIX:
-        wanted = read_state(source).model_hash.hex()
-        compiled = [folder for folder in compiled if _hash(folder) == wanted]
-    elif here not in compiled:  # an .npz does not say whose it is
-        compiled = []
-    if compiled:
-        return compiled[0]
+def compiled_for(source: Path, folder: Path | None) -> tuple[Path, Manifest]:
+    """The compiled model that a state belongs to, and its manifest: `folder`, or the one that the state lies in or
+    beside. Raises McugradError."""
+    if folder is not None:
+        return folder, read_manifest(folder)
+    places, wanted = [source.resolve().parent], None
+    if source.suffix == SUFFIX:  # an .npz does not say whose it is
+        wanted = read_state(source).model_hash
+        places += [path.parent for path in sorted(places[0].glob("*/manifest.json"))]
+    for place in places:
+        with suppress(McugradError):  # no manifest.json, or somebody else's
+            manifest = read_manifest(place)
+            if wanted is None or manifest.get("model_hash") == wanted.hex():
+                return place, manifest
     raise McugradError(f"{source}: its model was compiled into no folder beside it: say into which with --model DIR")
 
 
-def _hash(folder: Path) -> str | None:
-    try:
-        return read_manifest(folder).get("model_hash")
-    except McugradError:  # somebody else's manifest.json
-        return None
-
-
-def state_of(source: Path, manifest: dict[str, Any]) -> SavedState:
+def state_of(source: Path, manifest: Manifest) -> SavedState:
     """The state in a .state file or in an .npz that `mcugrad run` wrote, of this model. Raises McugradError."""
     if source.suffix != ".npz":
         return read_state(source, manifest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _save_path(folder: Path, options: RunOptions) -> Path:
     return folder / f"trained-{count}.npz"
 
 
-def save_state(path: Path, manifest: dict[str, Any], state: bytes) -> None:
+def save_state(path: Path, manifest: Mapping[str, Any], state: bytes) -> None:
     """The trained state as a .state file, or as an .npz: every tensor by its name, whole, its channels in ONNX's order,
     and the raw bytes as `state`."""
     if path.suffix == SUFFIX:

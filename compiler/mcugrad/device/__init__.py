@@ -3,5 +3,6 @@
 from mcugrad.device.device import Device
 from mcugrad.device.exchange import DeviceError, DeviceResetError
 from mcugrad.device.protocol import Info, Score, Statistics, Step
+from mcugrad.device.transport import is_port
 
-__all__ = ["Device", "DeviceError", "DeviceResetError", "Info", "Score", "Statistics", "Step"]
+__all__ = ["Device", "DeviceError", "DeviceResetError", "Info", "Score", "Statistics", "Step", "is_port"]

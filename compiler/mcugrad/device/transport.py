@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
+from pathlib import Path
 from typing import Protocol
 
 from mcugrad.errors import McugradError
@@ -76,6 +78,11 @@ class SerialLine:
 
     def close(self) -> None:
         self._port.close()
+
+
+def is_port(text: str) -> bool:
+    """Whether it names a line and not a file. A board's that is not plugged in does, too."""
+    return re.match(r"(tcp|unix):|/dev/|COM\d+$", text) is not None or Path(text).is_char_device()
 
 
 def open_line(port: str, baud: int = BAUD) -> Transport:

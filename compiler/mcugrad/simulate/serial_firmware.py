@@ -54,13 +54,14 @@ class RunningBoard:
     """A firmware that runs until the context ends; `port` is what `Device` and `mcugrad connect` take.
 
     On this machine the port is a PTY, under QEMU a Unix socket. `reset` is the board's reset button: what is in its
-    flash, a file, stays.
+    flash, the file `storage` once something was saved, stays.
     """
 
     def __init__(self, firmware: Firmware) -> None:
         self._firmware = firmware
         self._scratch = tempfile.TemporaryDirectory(prefix="mcugrad-")
         self._errors = Path(self._scratch.name) / "stderr"
+        self.storage = Path(self._scratch.name) / "storage.bin"
         self._master = self._slave = -1
         if firmware.board.native:
             self._master, self._slave = pty.openpty()
@@ -73,7 +74,7 @@ class RunningBoard:
     def _start(self) -> subprocess.Popen[bytes]:
         board, elf = self._firmware.board, str(self._firmware.elf.resolve())
         serial = f"unix:{self._scratch.name}/uart,server=on,wait=off"
-        storage = Path(self._scratch.name) / "storage.bin" if board.storage else None
+        storage = self.storage if board.storage else None
         command = [elf] if board.native else [*qemu_command(board, serial, storage), "-kernel", elf]
         line = self._master if board.native else subprocess.DEVNULL
         with self._errors.open("wb") as errors:
