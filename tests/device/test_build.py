@@ -7,7 +7,7 @@ import pytest
 from firmware_support import ALL_EMULATED, FAKE_BYTES, FAKE_OUTPUTS, clusters, fake_folder, program
 from mcugrad.errors import McugradError
 from mcugrad.simulate.board import board_names, load_board
-from mcugrad.simulate.build import build
+from mcugrad.simulate.build import build, build_program
 from mcugrad.simulate.footprint import static_bytes
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Session
@@ -98,6 +98,21 @@ def test_stack_bound_follows_pointers_to_functions(tmp_path: Path) -> None:
         "int main(void) { volatile int i = 1; return table[i](2) + table[1 - i](3); }",
     )
     assert 480 <= pointed - direct <= 600
+
+
+def test_stack_bound_follows_pointers_that_no_rule_knows(tmp_path: Path) -> None:
+    """A file with a rule is given a table that the rule does not name: the bound is that without any rule."""
+    caller = "typedef int (*call_t)(int);\nint call(call_t to);\nint call(call_t to) { return to(1) + to(2); }\n"
+    main = LEAF + "int call(call_t to);\nint main(void) { volatile call_t to = leaf; return call(to); }"
+    bounds = []
+    for name in ("anything.c", "flash_log.c"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text(caller, encoding="utf-8")
+        (folder / "program.c").write_text(main.replace("\ntypedef", "\nint main(void);\ntypedef", 1), encoding="utf-8")
+        sources = [folder / "program.c", folder / name]
+        bounds.append(build_program(sources, load_board("mps2-an386"), build_dir=folder / "build").stack_bound)
+    assert bounds[0] == bounds[1] > 512
 
 
 def test_stack_bound_counts_libgcc(tmp_path: Path) -> None:

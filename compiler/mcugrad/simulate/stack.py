@@ -1,10 +1,10 @@
 """A bound on the stack of a linked firmware: the deepest path from reset through its call graph.
 
 Edges come from the disassembly of what was linked, so none can be missed: direct calls and tail calls as they stand,
-an indirect one to every function whose address the program holds, or to those of them that lie in the files that
-_POINTERS names. A frame is the larger of what GCC's -fstack-usage
-says and what the function's instructions push; code without a .su file (libc, libgcc, naked assembly)
-has the latter alone.
+an indirect one to every function whose address the program holds. In a file that _POINTERS names it leads to those of
+them that lie where the rule says, and to those to which no pointer of the program would lead by the rules: a table that
+the rules do not know makes the bound larger, never too small. A frame is the larger of what GCC's -fstack-usage says and
+what the function's instructions push; code without a .su file (libc, libgcc, naked assembly) has the latter alone.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mcugrad.simulate.toolchain import find_tool
 _POINTERS = {
     r"serial|serial_verbs": r"serial_main|\w+_serial",
     r"flash_log": r"storage\w*",
-    r"storage\w*": r"(?!)",  # into a chip's boot ROM
     r"row_chain_s8": r"row_stage_\w+",
 }
+_STARTUP = "startup"  # whose functions the core enters by itself
 # The linker's map: address and object file of a function's section, the file numbered as build.py does.
 _SECTION = re.compile(r"^ \.text\.\S+\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ .*?/\d+_(\w+)\.o$", re.MULTILINE)
 _INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
@@ -69,10 +69,9 @@ def stack_bound(elf: Path, image: Elf, core: Core, frames: dict[str, int], entry
         name = function.name
         # A clone, `f.part.0`, is listed under its origin's name.
         function.frame = max(function.frame, frames.get(name.split(".")[0], 0), frames.get(name, 0))
-    taken, files = _address_taken(image, core, functions), _files(elf)
-    for function in functions.values():
-        if function.indirect:
-            function.calls |= _pointed_at(files.get(function.address, ""), taken, files)
+    files = _files(elf)
+    taken = {at for at in _address_taken(image, core, functions) if files.get(at) != _STARTUP}
+    _follow_pointers([function for function in functions.values() if function.indirect], taken, files)
     start = next(function for function in functions.values() if function.name == entry)
     return _deepest(functions, start, {}, ()) + core.exception_frame
 
@@ -96,8 +95,16 @@ def _files(elf: Path) -> dict[int, str]:
     return {int(address, 16): stem for address, stem in _SECTION.findall(text)}
 
 
+def _follow_pointers(callers: list[_Function], taken: set[int], files: dict[int, str]) -> None:
+    """Adds to each caller what its pointers can lead to."""
+    by_rule = [_pointed_at(files.get(caller.address, ""), taken, files) for caller in callers]
+    strays = taken.difference(*by_rule)
+    for caller, found in zip(callers, by_rule, strict=True):
+        caller.calls |= found | strays
+
+
 def _pointed_at(file: str, taken: set[int], files: dict[int, str]) -> set[int]:
-    """Which of the functions whose address is taken a pointer in `file` can lead to."""
+    """Which of the functions whose address is taken a pointer in `file` leads to, all where it has no rule."""
     rule = next((to for name, to in _POINTERS.items() if re.fullmatch(name, file)), None)
     return taken if rule is None else {at for at in taken if re.fullmatch(rule, files.get(at, ""))}
 
