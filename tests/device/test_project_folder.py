@@ -6,16 +6,17 @@ Also what the README shows: its firmware compiles and runs against such a folder
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cli_support import Terminal, terminal
 from mcugrad.pipeline import Options, compile_file
 from mcugrad.scheme import load_scheme
 from mcugrad.simulate.board import load_board
 
+__all__ = ["terminal"]
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARM = "arm-none-eabi-gcc"
@@ -75,10 +76,14 @@ const mg_flash_t my_flash = {erase, program, read, NULL, 16384, 4, 4};
 """
 
 
+def blocks() -> list[tuple[str, str]]:
+    """The README's code blocks: language, text."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
 def block(language: str, containing: str) -> str:
     """The README's code block that contains a text."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    found = [text for its_language, text in blocks if its_language == language and containing in text]
+    found = [text for its_language, text in blocks() if its_language == language and containing in text]
     assert len(found) == 1, (language, containing, len(found))
     return str(found[0])
 
@@ -272,14 +277,15 @@ def test_the_readme_s_sketch_compiles(folder: Path) -> None:
     )
 
 
-def test_the_readme_s_commands_exist() -> None:
-    """Every `mcugrad` line of the README names a command and options that the command line has."""
-    lines = re.findall(r"^mcugrad (\w+) (.*?)(?:\s{2,}#.*)?$", block("", "mcugrad inspect"), re.MULTILINE)
-    assert {command for command, _ in lines} == {"inspect", "compile", "run", "bench"}
-    for command, words in lines:
-        text = shell(sys.executable, "-m", "mcugrad", command, "-h")
-        missing = [option for option in re.findall(r"(?<!\S)--?[a-z]+", words) if option not in text]
-        assert not missing, (command, missing)
+def test_the_readme_s_commands_exist(terminal: Terminal) -> None:
+    """Every `mcugrad` line of the README's blocks names a command, and options that it has."""
+    text = "".join(text for language, text in blocks() if not language)
+    lines = [line.split() for line in re.findall(r"^(?:\$ )?mcugrad (.*?)(?: &|\s{2,}#.*)?$", text, re.MULTILINE)]
+    made = {"inspect", "compile", "run", "bench"}
+    assert {words[0] for words in lines} == made | {"flash", "export", "serve", "connect", "pull", "push", "merge"}
+    assert {words[2] for words in lines if words[0] == "connect"} == {"info", "train"}
+    for words in lines:
+        assert "Usage: mcugrad" in terminal.succeeds(*words, "-h")
 
 
 def test_the_readme_s_links_lead_somewhere() -> None:
