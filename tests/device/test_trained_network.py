@@ -23,7 +23,7 @@ from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
 from mcugrad.simulate.run import run_session
 from mcugrad.simulate.session import Mode, Records, Session
-from mcugrad.simulate.state import tensors
+from mcugrad.simulate.state import in_onnx_order, tensors
 from mcugrad.state_file import SavedState, read_state, saved_state, write_state
 from mcugrad.trained import merge, trained_onnx
 
@@ -96,6 +96,24 @@ def _learn(folder: Path, seed: int = 0, state: bytes = b"") -> bytes:
     return run_session(build(folder, load_board("host")), session).state
 
 
+def _factory(folder: Path) -> bytes:
+    """The state that the device begins with."""
+    manifest = read_manifest(folder)
+    records = Records(np.zeros((1, *manifest["input"]["shape"][1:]), np.int8), np.zeros(1, np.int64))
+    session = Session(Mode.PREDICT, int(np.prod(manifest["output"]["shape"])), test=records)
+    return run_session(build(folder, load_board("host")), session).state
+
+
+def _with_weights(manifest: dict[str, Any], state: bytes, weights: bytes) -> bytes:
+    """`state` with the parameters of `weights`."""
+    found = bytearray(state)
+    for row in manifest["state"]:
+        if row["role"] in ("weight", "bias", "float_weight", "float_bias"):
+            end = row["offset"] + int(np.prod(row["shape"])) * np.dtype(row["dtype"]).itemsize
+            found[row["offset"] : end] = weights[row["offset"] : end]
+    return bytes(found)
+
+
 def _outputs(folder: Path, x: Array, state: bytes = b"") -> Array:
     """The device's, of samples as the ONNX graph wants them."""
     manifest = read_manifest(folder)
@@ -128,9 +146,9 @@ def test_onnxruntime_computes_the_devices_outputs_and_a_compilation_its_bits(cas
     assert np.allclose(_onnxruntime(model, x), device, rtol=1e-5, atol=1e-5)
     again = _compile(tmp_path / "trained.onnx", tmp_path / "scheme.toml", tmp_path / "again")
     assert _outputs(again, x).tobytes() == device.tobytes()
-    later, here = (tensors(read_manifest(f), _learn(f, 1, s)) for f, s in ((again, b""), (folder, state)))
-    trained = [r["name"] for r in read_manifest(folder)["state"] if r["role"] in ("weight", "float_weight")]
-    assert all(later[name].shape == here[name].shape for name in trained)
+    rest = _with_weights(read_manifest(folder), _factory(folder), state)
+    later, here = (in_onnx_order(read_manifest(f), _learn(f, 1, s)) for f, s in ((again, b""), (folder, rest)))
+    assert {name: value.tobytes() for name, value in later.items()} == {n: v.tobytes() for n, v in here.items()}
 
 
 # ---- the mean of several ---------------------------------------------------------------------------------------------
