@@ -8,7 +8,7 @@ help:
 	@echo 'make demo-serial   the same watch over an emulated serial line, through a reset'
 	@echo 'make test    run the tests                                                      (TEST_ARGS=...)'
 	@echo 'make conformance   random networks beyond those of make test, resumed when stopped    (N=2000)'
-	@echo 'make fuzz    the serial protocol under a fuzzer and the sanitizers                   (SECONDS=600)'
+	@echo 'make fuzz    the serial protocol under a fuzzer and the sanitizers    (SECONDS=600 MODEL=folder)'
 	@echo 'make bench   instructions, SRAM and flash of networks and kernels, to build/bench/'
 	@echo 'make flash BOARD=nucleo-f412zg MODEL=folder   bring a compiled model onto a board (FLASH_ARGS=--dry-run)'
 	@echo 'make lint    ruff, mypy, and the C code with warnings as errors'
@@ -26,7 +26,7 @@ demo-serial: setup
 SECONDS ?= 600
 fuzz:
 	@.ci/setup test
-	@.ci/with-venv python -m tests.serial_fuzz $(SECONDS)
+	@.ci/with-venv python -m tests.serial_fuzz $(SECONDS) $(if $(MODEL),"$(MODEL)")
 
 test:
 	@.ci/setup test

@@ -26,6 +26,8 @@ from mcugrad.simulate.build import Firmware
 from mcugrad.simulate.serial_firmware import RunningBoard, build_serial
 from mcugrad.simulate.session import Schedule
 from mcugrad.state_file import SavedState, read_state, write_state
+from serial_fuzz import build as build_fuzzer
+from serial_fuzz import fuzz
 
 __all__ = ["terminal"]
 pytestmark = pytest.mark.device
@@ -345,3 +347,10 @@ def test_the_line_is_small(folder: Path, name: str) -> None:
     print(flash, sum(flash.values()), sram)
     assert sum(flash.values()) < LIMITS["flash"], flash
     assert sram < LIMITS["SRAM"]
+
+
+def test_a_fuzzer_finds_nothing_behind_the_line_of_a_compiled_model(folder: Path, tmp_path: Path) -> None:
+    """As unit/test_serial_fuzz.py behind that of the fake one; here the kernels, too, are under the sanitizers."""
+    build_fuzzer(tmp_path / "fuzz", compiled=folder / "out")
+    done = fuzz(tmp_path / "fuzz", tmp_path, 2, folder / "out")
+    assert done.returncode == 0, done.stderr[-3000:]

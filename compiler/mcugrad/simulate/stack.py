@@ -2,9 +2,10 @@
 
 Edges come from the disassembly of what was linked, so none can be missed: direct calls and tail calls as they stand,
 an indirect one to every function whose address the program holds. In a file that _POINTERS names it leads to those of
-them that lie where the rule says, and to those to which no pointer of the program would lead by the rules: a table that
-the rules do not know makes the bound larger, never too small. A frame is the larger of what GCC's -fstack-usage says and
-what the function's instructions push; code without a .su file (libc, libgcc, naked assembly) has the latter alone.
+them that lie where the rule says, and to those to which no pointer of the program would lead by the rules: a table
+that the rules do not know makes the bound larger, never too small. A frame is the larger of what GCC's -fstack-usage
+says and what the function's instructions push; code without a .su file (libc, libgcc, naked assembly) has the latter
+alone.
 """
 
 from __future__ import annotations
