@@ -17,17 +17,20 @@ static uint32_t step_each(const float *acc, int32_t n, float factor, uint32_t ke
 
 #if MG_ARMV7EM
 
-/* `blocks` times four of them, where acc * factor is finite; hash: key + 0x9E3779B9 * index. */
-uint32_t mg_step_blocks_armv7em(const float *acc, int32_t blocks, const float *factor, uint32_t hash, int8_t *w);
+/* n of them, a multiple of four, where acc * factor is finite; hash: key + 0x9E3779B9 * index. */
+uint32_t mg_step_blocks_armv7em(const float *acc, int32_t n, const float *factor, uint32_t hash, int8_t *w);
 
 uint32_t mg_step_weights_s8(const float *restrict acc, int32_t n, const float *factor, uint32_t key, uint32_t index,
                             int8_t *restrict w) {
-    const int32_t blocks = mg_abs_f32(*factor) < 0x1p90f ? n / 4 : 0, done = 4 * blocks;
+    const int32_t done = mg_abs_f32(*factor) < 0x1p90f ? n & ~3 : 0;
     uint32_t saturated = 0;
-    if (blocks > 0) {
-        saturated = mg_step_blocks_armv7em(acc, blocks, factor, key + 0x9E3779B9u * index, w);
+    if (done > 0) {
+        saturated = mg_step_blocks_armv7em(acc, done, factor, key + 0x9E3779B9u * index, w);
     }
-    return saturated + step_each(acc + done, n - done, *factor, key, index + (uint32_t)done, w + done);
+    if (done < n) {
+        saturated += step_each(acc + done, n - done, *factor, key, index + (uint32_t)done, w + done);
+    }
+    return saturated;
 }
 
 #else

@@ -1,8 +1,8 @@
 /* Stochastic steps of weights, four at a time: step_weights_s8.c says when.
  *
- *     uint32_t mg_step_blocks_armv7em(const float *acc, int32_t blocks, const float *factor, uint32_t hash, int8_t *w);
+ *     uint32_t mg_step_blocks_armv7em(const float *acc, int32_t n, const float *factor, uint32_t hash, int8_t *w);
  *
- * 18 instructions a weight, 7 of them for its random number. floor() is the conversion to int32 while the FPU rounds down;
+ * 17 instructions a weight, 7 of them for its random number. floor() is the conversion to int32 while the FPU rounds down;
  * it saturates, and so do the steps after it, so that nothing needs to be clamped before. VMLS rounds its product.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
@@ -10,16 +10,17 @@
         .thumb
 
 acc     .req    r0
-blocks  .req    r1
+left    .req    r1
 w       .req    r2
 hash    .req    r3              @ key + 0x9E3779B9 * index
 golden  .req    r4
 mix1    .req    r5              @ factors of mg_mix
 mix2    .req    r6
 word    .req    r11
-count   .req    r12             @ weights at +-127
+ones    .req    r12
 nearest .req    lr              @ the FPU's control register
 factor  .req    s8
+count   .req    s9              @ weights at +-127
 
         .equ    ROUND_DOWN, 0x00800000
 
@@ -49,7 +50,9 @@ mg_step_blocks_armv7em:
         movt    mix1, #0x7FEB
         movw    mix2, #0xA68B
         movt    mix2, #0x846C
-        movs    count, #0
+        movs    r7, #0
+        vmov    count, r7
+        mov     ones, #0x01010101
         vmrs    nearest, fpscr
 .Lblock:
         RANDOM  r7
@@ -76,37 +79,36 @@ mg_step_blocks_armv7em:
         vmov    r9, r10, s2, s3
         ldr     word, [w]
         .irp    step, r7, r8, r9, r10
-        ssat    \step, #16, \step
+        ssat    \step, #15, \step
         .endr
-        sxtab   r7, r7, word
-        sxtab   r8, r8, word, ror #8
-        sxtab   r9, r9, word, ror #16
-        sxtab   r10, r10, word, ror #24
-        .irp    moved, r7, r8, r9, r10
-        ssat    \moved, #8, \moved
-        .endr
-        bfi     r7, r8, #8, #8
-        bfi     r7, r9, #16, #8
-        bfi     r7, r10, #24, #8
-        mov     r9, #-1
-        qadd8   r7, r7, r9              @ -128 and -127 become -128,
-        qsub8   r7, r7, r9              @ and that -127
-        str     r7, [w], #4
-        mov     r8, #0x7E7E7E7E
-        mov     r9, #0xFCFCFCFC
-        uadd8   r7, r7, r8              @ 127 and -127 become 253 and 255
-        uqsub8  r7, r7, r9
+        eor     word, word, #0x80808080 @ bytes of weight + 128 from here on
+        pkhbt   r7, r7, r9, lsl #16
+        pkhbt   r8, r8, r10, lsl #16
+        uxtab16 r7, r7, word
+        uxtab16 r8, r8, word, ror #8
+        usat16  r7, #8, r7
+        usat16  r8, #8, r8
+        orr     r7, r7, r8, lsl #8
+        uqsub8  r7, r7, ones            @ 0 and 1, which are -128 and -127, become 0, and 255 254
+        mov     r8, #0x81818181
+        uadd8   r8, r7, r8
+        str     r8, [w], #4
+        usub8   r7, r7, ones
+        mov     r8, #0xFCFCFCFC
+        uqsub8  r7, r7, r8              @ what was 0 or 254 is 3 or 1, and all others 0
         cbnz    r7, .Lsaturated
 .Lnext:
-        subs    blocks, blocks, #1
+        subs    left, left, #4
         bne     .Lblock
-        mov     r0, count
+        vmov    r0, count
         pop     {r4-r11, pc}
 
 .Lsaturated:
-        and     r7, r7, #0x01010101     @ was 1 or 3
-        mov     r9, #0
-        usada8  count, r7, r9, count
+        and     r7, r7, ones
+        mov     r8, #0
+        vmov    r9, count
+        usada8  r9, r7, r8, r9
+        vmov    count, r9
         b       .Lnext
         .size   mg_step_blocks_armv7em, . - mg_step_blocks_armv7em
 #endif
