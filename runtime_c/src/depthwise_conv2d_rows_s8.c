@@ -2,13 +2,13 @@
 #include "depthwise_widen.inc"
 
 /* The other rows of the tile: those whose sums have no room, or that lie at the ring's beginning. */
-MG_HOT void requantize_rest(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y) {
+MG_HOT void requantize_rest(mg_depthwise_t *d, const int8_t *w, const float *scale, int8_t *y) {
     const int32_t first = d->taps.rows;
     for (int32_t done = first; done < d->rows; done += d->taps.rows) {
         const int32_t slot = (d->oy + done) % d->y->rows;
         mg_depthwise_rows(d, mg_min_i32(d->rows - done, d->y->rows - slot));
-        mg_depthwise_sums(&d->taps, d->plane + done * d->taps.row_step, w->w, d->sums);
-        mg_requantize_sums(&d->quantize, d->sums, w->scale, y + (slot * d->y->row + d->ox));
+        mg_depthwise_sums(&d->taps, d->plane + done * d->taps.row_step, w, d->sums);
+        mg_requantize_sums(&d->quantize, d->sums, scale, y + (slot * d->y->row + d->ox));
     }
     mg_depthwise_rows(d, first);
 }
@@ -16,17 +16,19 @@ MG_HOT void requantize_rest(mg_depthwise_t *d, const mg_weights_t *w, int8_t *y)
 /* The present tile of all channels. */
 static void tile_of_channels(mg_depthwise_t *d, const int8_t *x, const mg_weights_t *w, int8_t *y) {
     const mg_conv2d_t *g = d->g;
-    const int32_t multiplier = g->out_c / g->in_c, taps = g->k_h * g->k_w;
-    mg_weights_t at = *w;
-    for (int32_t c = g->in_c; c > 0; c--, x += d->x->channel) {
-        widen_channel(d, x);
-        for (int32_t m = multiplier; m > 0; m--, y += d->y->channel, at.w += taps, at.bias++, at.scale++) {
-            d->taps.bias = *at.bias;
-            mg_depthwise_sums(&d->taps, d->plane, at.w, d->sums);
-            mg_requantize_sums(&d->quantize, d->sums, at.scale, y + d->y_at);
-            if (d->taps.rows < d->rows) {
-                requantize_rest(d, &at, y);
-            }
+    const int32_t multiplier = g->out_c / g->in_c, taps = g->k_h * g->k_w, x_channel = d->x->channel;
+    const int32_t y_channel = d->y->channel;
+    const int8_t *weight = w->w;
+    for (int32_t c = 0, left = 0; c < g->out_c; c++, left--, weight += taps, y += y_channel) {
+        if (left == 0) {
+            widen_channel(d, x);
+            x += x_channel, left = multiplier;
+        }
+        d->taps.bias = w->bias[c];
+        mg_depthwise_sums(&d->taps, d->plane, weight, d->sums);
+        mg_requantize_sums(&d->quantize, d->sums, &w->scale[c], y + d->y_at);
+        if (d->taps.rows < d->rows) {
+            requantize_rest(d, weight, &w->scale[c], y);
         }
     }
 }

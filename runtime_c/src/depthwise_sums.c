@@ -27,7 +27,7 @@ sums_t mg_depthwise_sums_3s2, mg_depthwise_sums_5s2, mg_depthwise_sums_7s2;
 sums_t mg_depthwise_sums_wide_3s1, mg_depthwise_sums_wide_3s2;
 #endif
 
-static void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
+MG_HOT void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
     for (int32_t r = 0; r < t->rows; r++, plane += t->row_step) {
         const int16_t *at = plane;
         for (int32_t q = 0; q < t->quads; q++, at += 4 * t->stride_w, sums += 4) {

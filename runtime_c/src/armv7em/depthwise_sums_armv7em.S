@@ -4,7 +4,8 @@
  * Weights are widened once a call to pairs of neighbours: even (w0,w1), (w2,w3), .. and odd (w1,w2), (w3,w4), ...
  * An output in an even column of the plane takes its row by the even pairs and the last odd one's top half (SMLABT), one in
  * an odd column (stride 1) by the first even one's bottom half (SMLATB) and the odd pairs: no shifted copy of the plane.
- * Instructions for four outputs (their MACs), stride 1 and 2: 3x3 35, 41 (36); 5x5 81, 86 (100); 7x7 149, 156 (196). */
+ * 3x3 with stride 2 takes a plane in groups, half as dear to widen, and has a pair (w0,w2) and w1 a row of weights.
+ * Instructions for four outputs (their MACs), stride 1 and 2: 3x3 35, 44 (36); 5x5 81, 86 (100); 7x7 149, 156 (196). */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
     .syntax unified
     .thumb
@@ -14,7 +15,7 @@
 
 /* The frame, below the registers: words from sp on; the weights of 5x5 and 7x7 lie behind. */
 .equ F_SKIP, 0              /* bytes from the end of a row of quads to the next */
-.equ F_ROWS, 4
+.equ F_END, 4               /* of the plane: where a row after the last one would begin */
 .equ F_QUADS, 8
 .equ F_BIAS, 12
 .equ F_SUMS, 16             /* 7x7, which has no register left */
@@ -31,6 +32,7 @@ x1      .req r3
     sub     sp, sp, #\frame
     ldm     r0, {r4-r7}                 /* rows, quads, bias, row_step (in elements) */
     lsl     r7, r7, #1
+    mla     r4, r4, r7, r1
     sub     r7, r7, r5, lsl #\step
     strd    r7, r4, [sp, #F_SKIP]
     strd    r5, r6, [sp, #F_QUADS]
@@ -41,8 +43,7 @@ x1      .req r3
 .macro next_row again, frame
     ldrd    r2, r3, [sp, #F_SKIP]
     add     plane, plane, r2
-    subs    r3, r3, #1
-    str     r3, [sp, #F_ROWS]
+    cmp     plane, r3
     bne     \again
     add     sp, sp, #\frame
     pop     {r4-r11, pc}
@@ -56,7 +57,7 @@ x1      .req r3
 \name:
 .endm
 
-/* ---- 3x3: the weights stay in registers ---------------------------------------------------------------------- */
+/* ---- 3x3, stride 1: the weights stay in registers ------------------------------------------------------------ */
 
 sums    .req r1
 bias    .req r10
@@ -89,7 +90,7 @@ quads   .req lr
 .endm
 
 /* One row of two outputs: pairs (e, o); the accumulators start at i0, i1. */
-.macro row3s1 at, e, o, i0, i1
+.macro row3 at, e, o, i0, i1
     ldrd    x0, x1, [plane, #\at]
     smlad   sum0, x0, \e, \i0
     smlatb  sum1, x0, \e, \i1
@@ -97,40 +98,90 @@ quads   .req lr
     smlad   sum1, x1, \o, sum1
 .endm
 
-.macro row3s2 at, e, o, i0, i1
-    ldrd    x0, x1, [plane, #\at]
-    smlad   sum0, x0, \e, \i0
-    ldr     x0, [plane, #\at + 8]
-    smlabt  sum0, x1, \o, sum0
-    smlad   sum1, x1, \e, \i1
-    smlabt  sum1, x0, \o, sum1
-.endm
-
-.macro two3 row, at, pitch
-    \row    \at, r4, r5, bias, bias
-    \row    (\at + \pitch), r6, r7, sum0, sum1
-    \row    (\at + 2 * \pitch), r8, r9, sum0, sum1
+.macro two3 at, pitch
+    row3    \at, r4, r5, bias, bias
+    row3    (\at + \pitch), r6, r7, sum0, sum1
+    row3    (\at + 2 * \pitch), r8, r9, sum0, sum1
     strd    sum0, sum1, [sums], #8
 .endm
 
-.macro window3 name, stride, pitch
+.macro window3s1 name, pitch
     function \name
-    enter   F_SUMS, (2 + \stride)
+    enter   F_SUMS, 3
     weights3
 1:  ldr     quads, [sp, #F_QUADS]
-2:  two3    row3s\stride, 0, \pitch
-    two3    row3s\stride, (4 * \stride), \pitch
-    adds    plane, plane, #(8 * \stride)
+2:  two3    0, \pitch
+    two3    4, \pitch
+    adds    plane, plane, #8
     subs    quads, quads, #1
     bne     2b
     next_row 1b, F_SUMS
     .size \name, . - \name
 .endm
 
-    window3 mg_depthwise_sums_3s1, 1, PITCH
-    window3 mg_depthwise_sums_3s2, 2, PITCH
-    window3 mg_depthwise_sums_wide_3s1, 1, WIDE_PITCH
-    window3 mg_depthwise_sums_wide_3s2, 2, WIDE_PITCH
+    window3s1 mg_depthwise_sums_3s1, PITCH
+    window3s1 mg_depthwise_sums_wide_3s1, WIDE_PITCH
+
+/* ---- 3x3, stride 2, a plane in groups: four outputs at a time ------------------------------------------------- */
+
+/* r4-r7: four accumulators */
+sides0  .req r8             /* (w0,w2) of a row of weights, and of the others */
+sides1  .req r9
+sides2  .req r10
+middle0 .req r11            /* bottom: w1 */
+middles .req r12            /* w4, w7 */
+
+.macro weights3s2
+    ldr     r4, [r2]                    /* w0..w3 */
+    ldr     r5, [r2, #3]                /* w3..w6 */
+    ldr     r6, [r2, #5]                /* w5..w8 */
+    sxtb16  sides0, r4
+    sxtb16  middle0, r4, ror #8         /* w1, w3 */
+    sxtb16  sides1, r5
+    sxtb16  middles, r5, ror #8         /* w4, w6 */
+    sxtb16  sides2, r6, ror #8
+    sxtb16  r6, r6                      /* w5, w7 */
+    pkhbt   middles, middles, r6
+    mov     sums, r3
+.endm
+
+/* One row of four outputs: \half of \middle is w1; the accumulators start at i0..i3. A group is two words, (x0,x2) and
+ * (x1,x3), and an output's window begins with a group's last column or with its second one. */
+.macro row3s2 at, sides, middle, half, i0, i1, i2, i3
+    ldrd    x0, x1, [plane, #\at + 8]
+    smlab\half r4, x0, \middle, \i0
+    smlat\half r5, x0, \middle, \i1
+    ldr     x0, [plane, #\at + 4]
+    smlabt  r4, x1, \sides, r4
+    smlad   r5, x1, \sides, r5
+    smlatb  r6, x1, \sides, \i2
+    smlatb  r4, x0, \sides, r4
+    ldrd    x0, x1, [plane, #\at + 16]
+    smlab\half r6, x0, \middle, r6
+    smlat\half r7, x0, \middle, \i3
+    smlabt  r6, x1, \sides, r6
+    smlad   r7, x1, \sides, r7
+.endm
+
+.macro window3s2 name, pitch
+    function \name
+    enter   F_SUMS, 4
+    weights3s2
+1:  ldr     quads, [sp, #F_QUADS]
+2:  ldr     r7, [sp, #F_BIAS]
+    row3s2  0, sides0, middle0, b, r7, r7, r7, r7
+    row3s2  \pitch, sides1, middles, b, r4, r5, r6, r7
+    row3s2  (2 * \pitch), sides2, middles, t, r4, r5, r6, r7
+    stm     sums!, {r4-r7}
+    adds    plane, plane, #16
+    subs    quads, quads, #1
+    bne     2b
+    next_row 1b, F_SUMS
+    .size \name, . - \name
+.endm
+
+    window3s2 mg_depthwise_sums_3s2, PITCH
+    window3s2 mg_depthwise_sums_wide_3s2, WIDE_PITCH
 
 /* ---- 5x5: a row of weights in registers, four outputs at a time ---------------------------------------------- */
 

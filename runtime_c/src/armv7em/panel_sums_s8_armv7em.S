@@ -41,12 +41,11 @@ mg_panel_sums_s8:
 
 .Lpanel:
         ldr     weight, [sp, #WEIGHTS]
-        LOAD_WEIGHTS                            @ the first pair of taps
-        ldrd    x0, x1, [panel], #8
+        LOAD_TAPS                               @ the first pair
         smuad   even0, w_even, x0
-        smuad   odd0, w_odd, x0
         smuad   even1, w_even, x1
         smuad   odd1, w_odd, x1
+        smuad   odd0, w_odd, x0
         ldrd    x0, x1, [panel], #8
         smuad   even2, w_even, x0
         smuad   odd2, w_odd, x0
@@ -58,10 +57,10 @@ mg_panel_sums_s8:
         vmov    s2, s3, even2, even3
         vmov    s4, s5, odd0, odd1
         vmov    s6, s7, odd2, odd3
+        ldrd    x0, x1, [sp, #ACC]
         .irp    s, s0, s1, s2, s3, s4, s5, s6, s7
         vcvt.f32.s32 \s, \s
         .endr
-        ldrd    x0, x1, [sp, #ACC]
         add     x1, x1, x0
         vstmia  x0!, {s0-s3}
         vstmia  x1, {s4-s7}

@@ -1,5 +1,5 @@
 /* int32 sums onto an int8 grid: the contract is in mg_depthwise.h. 51 instructions for eight outputs where zero is -128 and the
- * grid all of int8, 59 where zero is another, and ten more where the grid is narrower.
+ * grid all of int8, 58 where zero is another, and ten more where the grid is narrower.
  * vcvtr rounds to even and saturates to int32, and clamping after it equals the contract's clamping before. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
     .syntax unified
@@ -112,15 +112,17 @@ mg_requantize_sums:
     vmov    r6, r7, s10, s11
     vmov    r8, r9, s12, s13
     vmov    r10, r11, s14, s15
-    cmp     grid, #0
-    bne     8f
+    cmp     grid, #1
+    bhs     8f
     merge_from_0 r4, r5, r6, r7
     merge_from_0 r8, r9, r10, r11
 0:  str     r4, [y], #4
     str     r8, [y], #4
     subs    n, n, #8
     bge     3b
-4:  adds    n, n, #4                    /* n + 8 were left */
+4:  adds    n, n, #8
+    beq     7f
+    subs    n, n, #4
     blt     5f
     four
     str     r4, [y], #4
@@ -143,8 +145,7 @@ mg_requantize_sums:
 
 8:  merge   r4, r5, r6, r7
     merge   r8, r9, r10, r11
-    cmp     grid, #1
-    beq     0b
+    beq     0b                          /* flags of the comparison with 1 */
     ldrd    r5, r6, [sp, #LIMITS]
     clamp   r4
     clamp   r8
