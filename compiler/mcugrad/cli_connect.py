@@ -84,8 +84,9 @@ def train(
 ) -> int:
     """Train the device, sample by sample, and watch it learn.
 
-    Gives the bits of `mcugrad run` with the same options. A device that is reset goes on from what it saved.
-    Training that diverges ends with exit code 1, and leaves the device with the last good weights.
+    Gives the bits of `mcugrad run` with the same options. With --test it is judged after every epoch. A device
+    that is reset goes on from what it saved. Training that diverges ends with exit code 1, and leaves the device with
+    the last good weights.
     """
     from mcugrad.commands.connect import TrainOptions, train_command
 

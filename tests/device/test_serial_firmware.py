@@ -91,6 +91,7 @@ def _trained(terminal: Terminal, folder: Path, port: str, target: Path) -> Saved
     text = terminal.succeeds("connect", port, "train", *_training(folder), "--test", folder / "data.npz")
     assert "loss by epoch: " in text
     assert re.search(r"accuracy: \d+\.\d% -> \d+\.\d%", text)
+    assert re.search(r"evaluating \(epoch 2\) .* 8/8 .* accuracy \d", text)
     assert "in SRAM only" in text
     assert "after 24 steps" in terminal.succeeds("connect", port, "pull", "-o", target)
     return read_state(target)

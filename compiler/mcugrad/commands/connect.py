@@ -111,7 +111,7 @@ def train_command(device: Device, options: TrainOptions) -> int:
     test = _records(device, options.test) if options.test is not None else None
     with _bars() as bars:
         before = _evaluate(device, test, bars, "evaluating before") if test is not None else None
-        training = _Training(device, options, train, bars)
+        training = _Training(device, options, train, test, bars)
         training.run()
         after = _evaluate(device, test, bars, "evaluating after") if test is not None else None
     for line in training.summary():
@@ -127,8 +127,10 @@ class _Training:
     """A run over the line. Sample i of it is a function of i, so that it can go on at any step. The last good state is
     kept here: the device has room for one."""
 
-    def __init__(self, device: Device, options: TrainOptions, records: Records, bars: Any) -> None:
-        self.device, self.options, self.records, self.bars = device, options, records, bars
+    def __init__(
+        self, device: Device, options: TrainOptions, records: Records, test: Records | None, bars: Any
+    ) -> None:
+        self.device, self.options, self.records, self.test, self.bars = device, options, records, test, bars
         self.total = options.epochs * len(records)
         self.losses: list[float] = []
         self.not_finite = self.restarts = 0
@@ -167,8 +169,12 @@ class _Training:
             if self.diverged:
                 break
         self.losses.append(sum_ / count)
-        if self.options.save and not self.diverged:
+        if self.diverged:
+            return done + count
+        if self.options.save:
             self.device.save()
+        if self.test is not None and done + count < self.total:
+            _evaluate(self.device, self.test, self.bars, f"evaluating (epoch {epoch + 1})")
         return done + count
 
     def _steps(self, order: npt.NDArray[np.int64], done: int) -> Iterator[Step]:
@@ -306,6 +312,6 @@ def _judged(score: Score, device: Device) -> str:
 def _bars() -> Iterator[Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, TextColumn("{task.fields[note]}")) as bars:
         yield bars
