@@ -41,12 +41,17 @@ __attribute__((naked, noreturn)) void Reset_Handler(void) {
         ".ltorg");
 }
 
-/* The stack may be what failed: report from a fresh one. */
+/* The stack may be what failed: then report from a fresh one. Else below the frame, which must not be written over. */
 __attribute__((naked)) void Fault_Handler(void) {
     __asm__ volatile(
         "mov r0, sp\n"
         "ldr r2, =__stack_top\n"
-        "mov sp, r2\n"
+        "ldr r3, =__stack_bottom + 512\n" /* room for the report */
+        "cmp r0, r3\n"
+        "it hs\n"
+        "cmphs r2, r0\n"
+        "it lo\n"
+        "movlo sp, r2\n"
         "bl mg_fault\n"
         ".ltorg");
 }
