@@ -192,6 +192,11 @@ class Pool:
     def as_conv(self) -> Conv:
         return Conv(self.channels, 1, 1, self.size, self.kernel, self.stride, self.dilation, self.pads, self.zeros)
 
+    @property
+    def is_global(self) -> bool:
+        """Whether the only window is the whole plane."""
+        return self.kernel == self.size and not any(self.pads) and self.dilation == (1, 1)
+
     def struct(self, limits: tuple[int, int] = (-128, 127)) -> Pool2d:
         """mg_pool2d_t."""
         shapes = (self.channels, *self.size, *self.out, *self.kernel, *self.stride, *self.dilation)

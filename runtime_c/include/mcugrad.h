@@ -171,6 +171,8 @@ void mg_max_pool2d_s8(const mg_pool2d_t *g, const int8_t *restrict x, int8_t *re
 /* y = clamp(round((float)(sum (x - x_zero)) * (scale / n)) + y_zero), scale = x_scale / y_scale, n positions as float
  * (scale / n is one float32 division). */
 void mg_avg_pool2d_s8(const mg_pool2d_t *g, float scale, const int8_t *restrict x, int8_t *restrict y);
+/* The same where the only window is the whole plane, without padding; at most 2^24 positions. */
+void mg_global_avg_pool2d_s8(const mg_pool2d_t *g, float scale, const int8_t *restrict x, int8_t *restrict y);
 
 void mg_permute_s8(const mg_permute_t *g, const int8_t *restrict x, int8_t *restrict y);
 
@@ -374,6 +376,8 @@ void mg_leaky_relu_dgrad(const void *e, mg_dtype_t e_type, const int8_t *x, int3
                          int32_t plane, mg_store_t *s);
 /* acc = sum over the windows that hold the element, oy then ox ascending, of e * (1/n), as float32. */
 void mg_avg_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s);
+/* The same where the only window is the whole plane, without padding. */
+void mg_global_avg_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s);
 /* acc = sum over the windows whose first maximum (ky then kx ascending) is the element, oy then ox ascending, of e, as
  * float32. */
 void mg_max_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, const int8_t *x, mg_store_t *s);

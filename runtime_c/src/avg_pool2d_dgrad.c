@@ -30,28 +30,8 @@ static float gather(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, int3
     return acc;
 }
 
-/* One window that is the whole image: a channel has one error. */
-static void spread(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s, float share) {
-    const int32_t plane = g->in_h * g->in_w;
-    for (int32_t c = 0; c < g->c; c++) {
-        float acc[MG_BLOCK];
-        const float part = 0.0f + mg_load_error(e, e_type, c) * share; /* as a sum: never -0 */
-        for (int32_t i = 0; i < mg_min_i32(MG_BLOCK, plane); i++) {
-            acc[i] = part;
-        }
-        for (int32_t i = 0; i < plane; i += MG_BLOCK) {
-            mg_store_row(s, c, c * plane + i, 1, acc, mg_min_i32(MG_BLOCK, plane - i));
-        }
-    }
-}
-
+MG_COLD
 void mg_avg_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, mg_store_t *s) {
-    if (g->out_h == 1 && g->out_w == 1 && g->k_h == g->in_h && g->k_w == g->in_w && g->dilation_h == 1 &&
-        g->dilation_w == 1 && g->pad_top == 0 && g->pad_left == 0 && mg_window_rows(g, 0) == g->k_h &&
-        mg_window_columns(g, 0) == g->k_w) {
-        spread(g, e, e_type, s, 1.0f / (float)(g->k_h * g->k_w));
-        return;
-    }
     const float share = all_whole(g) ? 1.0f / (float)(g->k_h * g->k_w) : 0.0f;
     for (int32_t iy = 0; iy < g->in_h; iy++) {
         const mg_reached_t y = mg_reached(iy + g->pad_top, g->k_h, g->stride_h, g->dilation_h, g->out_h);

@@ -1,6 +1,7 @@
 /* The mean of each window. */
 #include "pool2d_count.inc"
 
+MG_COLD
 void mg_avg_pool2d_s8(const mg_pool2d_t *g, float scale, const int8_t *restrict x, int8_t *restrict y) {
     const mg_grid_t grid = mg_grid(g->y_zero, g->y_min, g->y_max);
     for (int32_t c = 0; c < g->c; c++, x += g->in_h * g->in_w) {

@@ -33,6 +33,7 @@ static void gather_pairs(const mg_split_weights_t *w, int32_t k, int32_t oc, int
     }
 }
 
+MG_COLD
 void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const mg_split_weights_t *w,
                          const int32_t *restrict bias, const float *restrict scale, int32_t panels,
                          int16_t *restrict scratch, int8_t *restrict y) {

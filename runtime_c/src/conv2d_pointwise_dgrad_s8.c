@@ -19,6 +19,7 @@ static void close_up(float *row, int32_t n, int32_t count) {
     }
 }
 
+MG_COLD
 void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const mg_split_weights_t *w,
                                   int32_t panels, int16_t *restrict scratch, mg_store_t *s) {
     const int32_t plane = g->in_h * g->in_w, even = g->out_c + g->out_c % 2;

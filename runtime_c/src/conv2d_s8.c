@@ -35,6 +35,7 @@ static void pointwise_channel(const mg_grid_t *grid, int32_t zero, int32_t chann
     }
 }
 
+MG_COLD
 void mg_conv2d_s8(const mg_conv2d_t *g, const int8_t *restrict x, const int8_t *restrict w, const int32_t *restrict bias,
                   const float *restrict scale, int8_t *restrict y) {
     const mg_grid_t grid = mg_grid(g->y_zero, g->y_min, g->y_max);

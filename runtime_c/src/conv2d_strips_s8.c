@@ -9,6 +9,7 @@ static void expand_strip(const mg_conv2d_rows_t *g, int32_t row, int32_t positio
     }
 }
 
+MG_COLD
 void mg_conv2d_strips_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *restrict x,
                          const mg_weights_t *w, int32_t panels, int16_t *restrict scratch, int8_t *restrict y) {
     const mg_conv2d_t *c = &g->conv;

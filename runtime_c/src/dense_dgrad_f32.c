@@ -1,6 +1,7 @@
 /* The gradient of the float32 classifier by its input. */
 #include "mg_internal.h"
 
+MG_COLD
 void mg_dense_dgrad_f32(const float *restrict w, const float *restrict dy, int32_t n_in, int32_t n_out,
                         float *restrict dx) {
     int32_t i = 0;

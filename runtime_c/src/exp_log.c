@@ -4,6 +4,7 @@
 static const float LN2_HIGH = 0x1.63p-1f;        /* nine bits: times an exponent it is exact */
 static const float LN2_LOW = -2.12194440e-4f; /* ln 2 - LN2_HIGH */
 
+MG_COLD
 float mg_exp_f32(float x) {
     /* x = n ln 2 + r, |r| <= ln 2 / 2; the magic constant rounds half to even */
     float shifted = x * 0x1.715476p+0f + 12582912.0f;
@@ -19,6 +20,7 @@ float mg_exp_f32(float x) {
     return x > -87.0f ? p * power : 0.0f;
 }
 
+MG_COLD
 float mg_log_f32(float x) {
     /* x = 2^k m, sqrt(1/2) <= m < sqrt(2); log m = 2 atanh((m - 1) / (m + 1)) */
     uint32_t bits = mg_bits(x) + (0x3F800000u - 0x3F3504F3u);

@@ -1,6 +1,7 @@
 /* The learning rate of a planned run. */
 #include "mg_internal.h"
 
+MG_COLD
 float mg_learning_rate(mg_schedule_t kind, float base, uint32_t step, uint32_t total) {
     if (kind == MG_CONSTANT || total == 0) {
         return base;

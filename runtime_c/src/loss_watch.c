@@ -19,6 +19,7 @@ static void end_block(mg_loss_watch_t *w) {
     w->saved = first ? w->chance : smaller(w->saved * 1.0625f, w->chance);
 }
 
+MG_COLD
 bool mg_loss_watch(mg_loss_watch_t *w, float loss, float chance, float any_target) {
     const uint32_t within = w->seen % BLOCK;
     if (w->seen == 0) {

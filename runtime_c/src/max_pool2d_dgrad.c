@@ -35,6 +35,7 @@ static float gather(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, int3
     return acc;
 }
 
+MG_COLD
 void mg_max_pool2d_dgrad(const mg_pool2d_t *g, const void *e, mg_dtype_t e_type, const int8_t *x, mg_store_t *s) {
     const int32_t in_plane = g->in_h * g->in_w, out_plane = g->out_h * g->out_w;
     for (int32_t iy = 0; iy < g->in_h; iy++) {

@@ -1,6 +1,7 @@
 /* The maximum of each window. */
 #include "mg_internal.h"
 
+MG_COLD
 void mg_max_pool2d_s8(const mg_pool2d_t *g, const int8_t *restrict x, int8_t *restrict y) {
     for (int32_t c = 0; c < g->c; c++, x += g->in_h * g->in_w) {
         for (int32_t oy = 0; oy < g->out_h; oy++) {

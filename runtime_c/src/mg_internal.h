@@ -26,9 +26,16 @@
 
 /* Hot loops stay functions of their own: inlined, they would share their registers with everything around them. */
 #if defined(__GNUC__)
-#define MG_HOT static __attribute__((noinline))
+#define MG_HOT static __attribute__((noinline, hot))
 #else
 #define MG_HOT static
+#endif
+
+/* What hardly counts in a step's instructions is compiled for size, whatever the rest is compiled for. */
+#if defined(__GNUC__)
+#define MG_COLD __attribute__((cold))
+#else
+#define MG_COLD
 #endif
 
 /* A half-open range of window taps or of output positions. */

@@ -45,6 +45,7 @@ static void expand_inside(const mg_conv2d_rows_t *g, int32_t row, int32_t left, 
     mg_panel_taps_s8(&taps, lines, panel);
 }
 
+MG_COLD
 void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
                         int16_t *restrict panel) {
     const mg_conv2d_t *c = &g->conv;

@@ -165,11 +165,13 @@ void mg_store_row(mg_store_t *s, int32_t c, int32_t i, int32_t step, const float
 
 void mg_store(mg_store_t *s, int32_t c, int32_t i, float acc) { mg_store_row(s, c, i, 1, &acc, 1); }
 
+MG_COLD
 float mg_pow2ceil_f32(float v) {
     uint32_t bits = mg_bits(v > 0x1p-100f ? v : 0x1p-100f);
     return mg_from_bits(((bits >> 23) + ((bits & 0x7FFFFFu) != 0 ? 1u : 0u)) << 23);
 }
 
+MG_COLD
 void mg_scale_predict(mg_store_t *s, float ratio, float g) {
     s->absmax = 0.0f;
     s->clipped = 0;
@@ -183,6 +185,7 @@ void mg_scale_predict(mg_store_t *s, float ratio, float g) {
     }
 }
 
+MG_COLD
 bool mg_scale_observe(mg_store_t *s, float *ratio, float g) {
     if (s->out_type == MG_F32) {
         return false;

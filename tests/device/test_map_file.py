@@ -31,7 +31,7 @@ KERNELS = {  # what only training needs
     "mse": r"mg_mse_f32",
     "head update": r"mg_dense_update_(\w+_)?f32",
     "head dgrad": r"mg_dense_dgrad_f32",
-    "pool dgrad": r"mg_avg_pool2d_dgrad",
+    "pool dgrad": r"mg_(global_)?avg_pool2d_dgrad",
     "dgrad": r"mg_(leaky_relu|max_pool2d|slice)_dgrad|mg_conv2d_dgrad_\w+",
     "weight update": r"mg_conv2d_update_weight_\w+",
     "bias update": r"mg_update_bias_\w+",
@@ -92,7 +92,7 @@ def _kept(model: Model, scheme: str | Scheme, folder: Path, loss: Loss = "cross_
     (folder / "manifest.json").write_text(json.dumps({"name": model.name}), encoding="utf-8")
     firmware = build(folder, load_board("mps2-an386"))
     text = firmware.elf.with_suffix(".map").read_text(encoding="utf-8").split("Linker script and memory map")[1]
-    rows = re.findall(r"^ \.(?:text|rodata|data|bss)\.(\S+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) ", text, re.MULTILINE)
+    rows = re.findall(r"^ \.(?:text(?:\.hot|\.unlikely)?|rodata|data|bss)\.(\S+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) ", text, re.MULTILINE)
     return {name: int(size, 16) for name, size in rows if int(size, 16)}
 
 

@@ -156,10 +156,11 @@ def test_leaky_relu(kernels: Kernels, kind: str, channels: int, plane: int, zero
 @FEW
 def test_avg_pool(kernels: Kernels, pool: Pool, kind: str, seed: int) -> None:
     e = errors(np.random.default_rng(seed), kind, pool.channels, *pool.out)
-    dx = stored(kernels, (pool.channels, *pool.size), "avg_pool2d_dgrad", pool.struct(), e, ERROR_CODES[kind])
     part = e.astype(F32) * (F32(1) / pool.counts())
-    taps = pool.kernel[0] * pool.kernel[1]
-    np.testing.assert_array_equal(dx, pool.scatter(np.repeat(part[:, None], taps, axis=1)))
+    expected = pool.scatter(np.repeat(part[:, None], pool.kernel[0] * pool.kernel[1], axis=1))
+    for kernel in ("avg_pool2d_dgrad", *(["global_avg_pool2d_dgrad"] if pool.is_global else [])):
+        dx = stored(kernels, (pool.channels, *pool.size), kernel, pool.struct(), e, ERROR_CODES[kind])
+        np.testing.assert_array_equal(dx, expected)
 
 
 @given(pools(), TYPES, SEEDS)

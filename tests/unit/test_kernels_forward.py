@@ -74,11 +74,13 @@ def test_max_pool(kernels: Kernels, pool: Pool, limits: tuple[int, int], seed: i
 def test_avg_pool(kernels: Kernels, pool: Pool, limits: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, scale = int8s(rng, pool.channels, *pool.size), F32(rng.uniform(0.2, 3.0))
-    y = np.zeros((pool.channels, *pool.out), np.int8)
-    kernels("avg_pool2d_s8", pool.struct(limits), scale, x, y)
     zero = pool.zeros[0]
     total = (pool.taps(x, zero) - zero).sum(axis=1)
-    np.testing.assert_array_equal(y, requantized(total, scale / pool.counts(), pool.zeros[1], limits))
+    expected = requantized(total, scale / pool.counts(), pool.zeros[1], limits)
+    for kernel in ("avg_pool2d_s8", *(["global_avg_pool2d_s8"] if pool.is_global else [])):
+        y = np.zeros((pool.channels, *pool.out), np.int8)
+        kernels(kernel, pool.struct(limits), scale, x, y)
+        np.testing.assert_array_equal(y, expected)
 
 
 @given(st.tuples(*[st.integers(1, 4)] * 5), st.permutations(range(5)), SEEDS)

@@ -141,6 +141,12 @@ def _gradient_avg(y: relax.Var, call: relax.Call, adjoint: relax.Var, builder: r
     return [error.scale(spread, factor=attrs["scale"])]
 
 
+def _average(size: Sequence[int], a: Attrs) -> str:
+    """The kernel's name: one window that is the whole plane has its own, a tenth of the code."""
+    whole = tuple(a["kernel"]) == tuple(size)[-2:] and not any(a["pads"]) and set(a["dilation"]) == {1}
+    return "global_avg" if whole else "avg"
+
+
 def _compute_avg_dgrad(e: te.Tensor, **a: Any) -> te.Tensor:
     n = _windows((1, shape(e)[1], *a["in_size"]), a)
 
@@ -153,11 +159,13 @@ def _compute_avg_dgrad(e: te.Tensor, **a: Any) -> te.Tensor:
 def _lower_avg_dgrad(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     attrs, e = attributes(call), low.name(call.args[0])
     args = (_struct(shape(var), attrs), Ref(e), ErrorType(e))
-    low.error_call("mg_avg_pool2d_dgrad", attrs["layer"], args, [e], var)
+    low.error_call(f"mg_{_average(shape(var), attrs)}_pool2d_dgrad", attrs["layer"], args, [e], var)
 
 
 def _lower_avg(low: Lowering, var: relax.Var, call: relax.Call) -> None:
-    _lower(low, var, call, "AveragePool", "mg_avg_pool2d_s8", (Value(attributes(call)["scale"]),))
+    attrs = attributes(call)
+    kernel = f"mg_{_average(shape(call.args[0]), attrs)}_pool2d_s8"
+    _lower(low, var, call, "AveragePool", kernel, (Value(attrs["scale"]),))
 
 
 avg_pool2d = define(

@@ -36,6 +36,9 @@ BARE = (
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
 )
+# Start-up, drivers and session run once a sample at most: they are compiled for size. (And do not ask the C library for
+# strlen where a loop counts characters.)
+_FIRMWARE = ("-Os", "-fno-tree-loop-distribute-patterns")
 _SANITIZERS = ("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-g")
 
 
@@ -79,9 +82,14 @@ class _Job:
     link_flags: tuple[str, ...]
     stack_reserve: int
 
+    def flags_of(self, source: Path) -> tuple[str, ...]:
+        """The compiler's flags for one of `sources`."""
+        firmware = not self.board.native and source.is_relative_to(targets_dir())
+        return (*self.flags, *_FIRMWARE) if firmware else self.flags
+
     def key(self) -> str:
         digest = hashlib.sha256(tool_version(self.compiler).encode())
-        digest.update(repr((self.flags, self.link_flags, [s.name for s in self.sources])).encode())
+        digest.update(repr((self.flags, _FIRMWARE, self.link_flags, [s.name for s in self.sources])).encode())
         digest.update(self.board.model_dump_json().encode())
         for path in (*self.sources, *self.headers):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -201,7 +209,7 @@ def _job(
 ) -> _Job:
     common = targets_dir() / "common"
     folders = (*includes, common, targets_dir() / "drivers", runtime_dir() / "include")
-    headers = [path for folder in folders for path in sorted(folder.glob("*.h"))]
+    headers = [path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".h", ".inc")]
     flags = (*DIALECT, *_WARNINGS, *board.cpu_flags, *flags, *(_SANITIZERS if sanitize else ()))
     include_flags = tuple(f"-I{folder.resolve()}" for folder in folders)
     defines = tuple(f"-D{define}" for define in board.defines)
@@ -238,10 +246,11 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def _compile(job: _Job, scratch: Path, cache: Path | None) -> list[Path]:
     def one(source: Path, target: Path) -> None:
-        key = None if cache is None else object_key(source, tool_version(job.compiler), job.flags)
+        flags = job.flags_of(source)
+        key = None if cache is None else object_key(source, tool_version(job.compiler), flags)
         if cache is not None and key is not None and fetch(cache, key, target):
             return
-        answer = _run([job.compiler, *job.flags, "-c", str(source.resolve()), "-o", str(target)])
+        answer = _run([job.compiler, *flags, "-c", str(source.resolve()), "-o", str(target)])
         if answer.returncode:
             lines = [line for line in answer.stderr.splitlines() if "error:" in line] or answer.stderr.splitlines()[-1:]
             reason = lines[0] if lines else f"exit code {answer.returncode}"
