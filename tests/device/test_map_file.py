@@ -92,7 +92,9 @@ def _kept(model: Model, scheme: str | Scheme, folder: Path, loss: Loss = "cross_
     (folder / "manifest.json").write_text(json.dumps({"name": model.name}), encoding="utf-8")
     firmware = build(folder, load_board("mps2-an386"))
     text = firmware.elf.with_suffix(".map").read_text(encoding="utf-8").split("Linker script and memory map")[1]
-    rows = re.findall(r"^ \.(?:text(?:\.hot|\.unlikely)?|rodata|data|bss)\.(\S+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) ", text, re.MULTILINE)
+    rows = re.findall(
+        r"^ \.(?:text(?:\.hot|\.unlikely)?|rodata|data|bss)\.(\S+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) ", text, re.MULTILINE
+    )
     return {name: int(size, 16) for name, size in rows if int(size, 16)}
 
 
