@@ -5,12 +5,19 @@ static int32_t span_h(const mg_conv2d_t *g) { return (g->k_h - 1) * g->dilation_
 static int32_t span_w(const mg_conv2d_t *g) { return (g->k_w - 1) * g->dilation_w + 1; }
 static int32_t plane_rows(const mg_conv2d_t *g, int32_t rows) { return (rows - 1) * g->stride_h + span_h(g); }
 
+/* k_w + stride_w - 1 of a window that assembly knows, else 0. */
+static int32_t square_window(const mg_conv2d_t *g) {
+    const bool known = g->k_h == g->k_w && g->k_w >= 3 && (g->k_w & 1) != 0 && g->stride_w <= 2 && g->dilation_h == 1 &&
+                       g->dilation_w == 1;
+    return known ? g->k_w + g->stride_w - 1 : 0;
+}
+
+MG_COLD
 void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout_t *x, const mg_layout_t *y,
                         int32_t count, int16_t *scratch) {
-    const bool dilated = g->dilation_h != 1 || g->dilation_w != 1;
-    const bool square = g->k_h == g->k_w && g->k_w >= 3 && (g->k_w & 1) != 0 && g->stride_w <= 2 && !dilated;
-    const bool halving = square && g->k_w == 3 && g->stride_w == 2;
-    const bool wide = square && g->k_w == 3 && g->out_w > ((MG_PLANE_PITCH - 3) / g->stride_w + 1) / 4 * 4;
+    const int32_t square = square_window(g);
+    const bool wide = (square == 3 || square == 4) && g->out_w > ((MG_PLANE_PITCH - 3) / g->stride_w + 1) / 4 * 4;
+    const bool groups = square == 4 && g->in_w >= 3 && g->pad_left <= 3;
     /* a window of four outputs fits, to an even column */
     const int32_t least = wide ? MG_WIDE_PITCH : MG_PLANE_PITCH;
     const int32_t pitch = mg_max_i32(least, (3 * g->stride_w + span_w(g) + 1) & ~1);
@@ -23,11 +30,10 @@ void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout
     d->plane = scratch;
     d->sums = (int32_t *)(void *)(scratch + plane_rows(g, d->tile_rows) * pitch);
     d->rows = 0;
-    d->groups = MG_ARMV7EM && halving && g->in_w >= 3 && g->pad_left <= 3;
-    d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero};
+    d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero, .groups = MG_ARMV7EM && groups ? 3 : 0};
     d->taps = (mg_depthwise_taps_t){.pitch = pitch, .row_step = g->stride_h * pitch, .k_h = g->k_h, .k_w = g->k_w};
     d->taps.stride_w = g->stride_w, d->taps.dilation_h = g->dilation_h, d->taps.dilation_w = g->dilation_w;
-    d->taps.square = square && d->groups == halving ? g->k_w + g->stride_w - (wide ? 3 : 1) : 0;
+    d->taps.square = square == 4 && !groups ? 0 : square - (wide ? 2 : 0);
     if (y != NULL) {
         d->quantize = (mg_requantize_sums_t){.y_row = y->row, .zero = g->y_zero, .min = g->y_min, .max = g->y_max};
     }
@@ -48,14 +54,14 @@ void mg_depthwise_tile(mg_depthwise_t *d, int32_t oy, int32_t end, int32_t ox) {
     d->rows = mg_min_i32(d->tile_rows, end - oy);
     d->columns = mg_min_i32(d->tile_w, g->out_w - ox);
     d->taps.quads = (d->columns + 3) >> 2;
-    const int32_t pitch = d->taps.pitch, before = d->groups ? 3 : 0;
-    const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left - before;
+    const int32_t pitch = d->taps.pitch, groups = d->widen.groups;
+    const int32_t top = oy * g->stride_h - g->pad_top, left = ox * g->stride_w - g->pad_left - groups;
     const int32_t rows = plane_rows(g, d->rows);
     const mg_range_t y = inside(top, rows, g->in_h), x = inside(left, pitch, g->in_w);
     d->iy = top + y.begin, d->ix = left + x.begin;
     d->inside_rows = x.end > x.begin ? y.end - y.begin : 0;
-    d->inside = d->plane + (y.begin * pitch + (d->groups ? x.begin & ~3 : x.begin));
-    d->widen.group_column = d->groups ? x.begin & 3 : -1;
+    d->inside = d->plane + (y.begin * pitch + (x.begin & ~groups));
+    d->widen.group_column = x.begin & groups;
     d->widen.columns = x.end - x.begin;
     memset(d->plane, 0, (size_t)(rows * pitch) * sizeof *d->plane);
 

@@ -13,11 +13,12 @@
  * tiles of 3 x 3 windows. */
 enum { MG_PLANE_PITCH = 40, MG_WIDE_PITCH = 72, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
 
-/* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. A plane in groups has the columns of four in
- * the order 0, 2, 1, 3, which are two words without a permutation. */
+/* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. A plane in groups, which is for assembly alone,
+ * has the columns of four in the order 0, 2, 1, 3: two words without a permutation. */
 typedef struct {
     int32_t rows, columns, x_row, pitch, zero;
-    int32_t group_column; /* the first column's place in the group at `plane`, with 3 columns or more if not 0; -1: no groups */
+    int32_t groups;       /* 3: `plane` is in groups, and begins with one; 0: it is not */
+    int32_t group_column; /* the first column's place in its group; where that is not 0, there are 3 columns or more */
 } mg_widen_t;
 void mg_widen_rows(const mg_widen_t *t, const int8_t *restrict x, int16_t *restrict plane);
 
@@ -56,7 +57,6 @@ typedef struct {
     int32_t oy, rows, ox, columns;       /* the outputs of the present tile; rows is 0 before the first */
     int32_t iy, ix, inside_rows;         /* the input under it, without padding */
     int16_t *inside;                     /* where that begins in the plane */
-    bool groups;                         /* of columns in the plane: what assembly takes for 3 x 3 with stride 2 */
     int32_t x_at, y_at;                  /* from a channel's first element to the tile */
     mg_widen_t widen;
     mg_depthwise_taps_t taps;

@@ -120,16 +120,15 @@ mg_requantize_sums:
     str     r8, [y], #4
     subs    n, n, #8
     bge     3b
-4:  adds    n, n, #8
+4:  adds    n, n, #8                    /* so many are left; sums of a row end at a multiple of four */
     beq     7f
+5:  four
     subs    n, n, #4
-    blt     5f
-    four
+    blt     10f
     str     r4, [y], #4
-    subs    n, n, #4
-5:  adds    n, n, #4
-    beq     7f
-    four                                /* the sums of a row end at a multiple of four */
+    bne     5b
+    b       7f
+10: adds    n, n, #4
 6:  strb    r4, [y], #1
     lsr     r4, r4, #8
     subs    n, n, #1

@@ -51,14 +51,14 @@ back    .req lr             /* elements that the last four of a row share with t
     .type mg_widen_rows, %function
 mg_widen_rows:
     push    {r4-r11, lr}
-    ldm     t, {rows, columns, x_skip, to_skip, zero, n}
+    ldm     t, {rows, columns, x_skip, to_skip, zero, n, word}    /* groups, group_column */
     rsb     zero, zero, #0
     pkhbt   zero, zero, zero, lsl #16
     sub     x_skip, x_skip, columns
     sub     to_skip, to_skip, columns
     lsl     to_skip, to_skip, #1
     cmp     n, #0
-    bge     .Lgroups
+    bne     .Lgroups
     and     back, columns, #3
     rsb     back, back, #4
     and     rest, columns, #7
@@ -108,8 +108,8 @@ fours   .req r12            /* groups after it */
 .endm
 
 .Lgroups:
-    orr     word, n, columns
-    lsls    word, word, #29
+    orr     n, word, columns
+    lsls    n, n, #29
     bne     13f
     lsr     eights, columns, #3
 12: mov     r0, eights                  /* rows of whole groups, an even number of them */
@@ -124,7 +124,7 @@ fours   .req r12            /* groups after it */
     bne     0b
     next_row 12b
 
-13: rsb     n, n, #4                    /* any other rows */
+13: rsb     n, word, #4                   /* any other rows */
     ands    n, n, #3
     sub     fours, columns, n
     and     rest, fours, #3
