@@ -45,21 +45,28 @@ static void expand_inside(const mg_conv2d_rows_t *g, int32_t row, int32_t left, 
     mg_panel_taps_s8(&taps, lines, panel);
 }
 
+/* Any n positions. */
 MG_COLD
-void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
-                        int16_t *restrict panel) {
+static void expand_any(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *x, int16_t *panel) {
     const mg_conv2d_t *c = &g->conv;
-    const int32_t taps = c->in_c * c->k_h * c->k_w, left = column * c->stride_w - c->pad_left;
-    const bool fast = c->stride_w <= 2 && c->dilation_w == 1 && c->k_h <= LINES && c->k_w <= BLANK - 6;
-    if (fast && n == 4 && column + 4 <= c->out_w && left >= 0 && left + 3 * c->stride_w + c->k_w <= c->in_w) {
-        expand_inside(g, row, left, x, panel);
-        return;
-    }
+    const int32_t taps = c->in_c * c->k_h * c->k_w;
     memset(panel, 0, (size_t)((taps + 1) / 2) * 16u);
     for (int32_t position = 0; position < n; position++) {
         expand_position(g, row, column, x, panel + 2 * position);
         if (++column == c->out_w) {
             column = 0, row++;
         }
+    }
+}
+
+void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
+                        int16_t *restrict panel) {
+    const mg_conv2d_t *c = &g->conv;
+    const int32_t left = column * c->stride_w - c->pad_left;
+    const bool fast = c->stride_w <= 2 && c->dilation_w == 1 && c->k_h <= LINES && c->k_w <= BLANK - 6;
+    if (fast && n == 4 && column + 4 <= c->out_w && left >= 0 && left + 3 * c->stride_w + c->k_w <= c->in_w) {
+        expand_inside(g, row, left, x, panel);
+    } else {
+        expand_any(g, row, column, n, x, panel);
     }
 }
