@@ -34,6 +34,13 @@ static mg_conv2d_t draw(void) {
     return g;
 }
 
+/* What the next call finds on the stack, so that a field it forgot to set shows. */
+__attribute__((noinline)) static void litter_stack(void) {
+    int8_t litter[512];
+    memset(litter, pick(0, 255), sizeof litter);
+    __asm__ volatile("" ::"r"(litter) : "memory");
+}
+
 int main(void) {
     static int8_t x[BYTES + 8], y[2][BYTES + 8], w[CHANNELS * TAPS];
     static int16_t scratch[8192];
@@ -66,14 +73,18 @@ int main(void) {
         const int32_t count = pick(0, 1) ? g.out_h - first : pick(1, g.out_h - first);
         memset(y, 7, sizeof y);
         memset(scratch, pick(0, 255), sizeof scratch);
+        litter_stack();
         mg_depthwise_conv2d_rows_s8(&rows, first, count, x + from, &weights, scratch, y[0] + from);
+        litter_stack();
         portable_depthwise_conv2d_rows_s8(&rows, first, count, x + from, &weights, scratch, y[1] + from);
         expect_equal(y[0], y[1], sizeof y[0], "depthwise outputs", trial);
 
         mg_store_t s = {.base_scale = 0x1p-4f, .inv_scale = pick_float(0.01f, 1.0f), .out_type = MG_S8}, t = s;
         s.out = y[0], t.out = y[1];
         pick_bytes(x, BYTES);
+        litter_stack();
         mg_depthwise_conv2d_dgrad_s8(&g, x + from, w, scratch, &s);
+        litter_stack();
         portable_depthwise_conv2d_dgrad_s8(&g, x + from, w, scratch, &t);
         expect_equal(y[0], y[1], sizeof y[0], "depthwise gradients", trial);
         expect_equal(&s.absmax, &t.absmax, sizeof s.absmax, "their maximum", trial);
