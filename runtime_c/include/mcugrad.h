@@ -248,6 +248,8 @@ float mg_pow2ceil_f32(float v);
 /* Suffix: the type of the incoming error `e`, in units of the int32 accumulator. acc = sum_{oc,ky,kx} e * w for input
  * element (ic,iy,ix), in that loop order, in int32 (s8), int64 (s16) or float32 (f32); then mg_store((float)acc). */
 void mg_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w, mg_store_t *s);
+/* The same where in_h, in_w, out_h, out_w, k_h and k_w are 1. */
+void mg_fully_connected_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict w, mg_store_t *s);
 /* The same where groups == in_c == out_c. scratch is aligned to 4 bytes; depthwise_dgrad_scratch says how much. s->out may lie
  * on e as y of the forward on x. */
 void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const int8_t *restrict w,
@@ -349,6 +351,10 @@ void mg_update_bias_accumulate_s16(const int16_t *restrict e, int32_t channels, 
 void mg_update_bias_accumulate_f32(const float *restrict e, int32_t channels, int32_t plane, const float *restrict qas,
                                    float rate, const mg_random_t *random, bool apply, int32_t *restrict pending,
                                    int32_t *restrict b);
+/* mg_conv2d_update_weight_s8 where in_h, in_w, out_h, out_w, k_h and k_w are 1. */
+uint32_t mg_fully_connected_update_weight_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *restrict x,
+                                             const mg_subset_t *subset, const float *restrict qas, float rate,
+                                             const mg_random_t *random, int8_t *restrict w);
 /* mg_conv2d_update_weight_..._s8 where each output reads one position, the same: 1 x 1, stride 1, groups == 1.
  * scratch, aligned to 4 bytes: (4 * panels + 2) * P int16, P = positions rounded up to a multiple of four; that many times
  * four input channels, at most 16 of them, are expanded at once. */

@@ -107,17 +107,7 @@ static inline int8_t mg_to_grid(const mg_grid_t *grid, float v) {
 
 /* The taps k of [0, taps) with 0 <= start + k * dilation < size; begin == end if there is none. Without a division:
  * it steps over the taps outside only. */
-static inline mg_range_t mg_taps_inside(int32_t start, int32_t taps, int32_t dilation, int32_t size) {
-    mg_range_t r = {0, taps};
-    int32_t last = start + (taps - 1) * dilation;
-    for (; r.begin < r.end && start < 0; start += dilation) {
-        r.begin++;
-    }
-    for (; r.end > r.begin && last >= size; last -= dilation) {
-        r.end--;
-    }
-    return r;
-}
+mg_range_t mg_taps_inside(int32_t start, int32_t taps, int32_t dilation, int32_t size);
 
 /* The positions o of [0, count) with 0 <= o * stride + offset < size. */
 static inline mg_range_t mg_positions_inside(int32_t offset, int32_t stride, int32_t size, int32_t count) {

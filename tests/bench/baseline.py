@@ -1,8 +1,8 @@
-"""Executed instructions as they were: tests hold every change to instructions.json, and this renews it:
+"""Executed instructions and flash as they were: tests hold every change to instructions.json, and this renews it:
 
     python -m tests.bench.baseline
 
-Run it after a change that is meant to execute more, or fewer, instructions, and say in the commit why. The counts are
+Run it after a change that is meant to execute, or take, more or less, and say in the commit why. The counts are
 exact and the same on every machine that has the same compiler, so that they can be a test, unlike a timing.
 """
 
@@ -24,10 +24,14 @@ BASELINE = Path(__file__).with_name("instructions.json")
 GROWTH = 1.02
 
 
-def of_network(network: Network, folder: Path) -> dict[str, dict[str, int]]:
-    """Board -> instructions of a forward pass and of a training step."""
-    found = {board: totals(folder, load_board(board)) for board in BOARDS}
-    return {b: {"forward": f["forward_instructions"], "step": f["step_instructions"]} for b, f in found.items()}
+def of_network(network: Network, folder: Path) -> dict[str, dict[str, Any]]:
+    """Board -> instructions of a forward pass and of a training step, bytes of code and of constants."""
+    return {board: _of_board(totals(folder, load_board(board))) for board in BOARDS}
+
+
+def _of_board(found: dict[str, Any]) -> dict[str, Any]:
+    flash = {part: found["flash"][part] for part in ("code", "const")}
+    return {"forward": found["forward_instructions"], "step": found["step_instructions"], "flash": flash}
 
 
 def of_kernels() -> dict[str, dict[str, int]]:
@@ -43,8 +47,8 @@ def grown(found: dict[str, Any], known: dict[str, Any], where: str) -> list[str]
         if isinstance(value, dict):
             lines += grown(value, known[key], f"{where}, {key}")
         elif value > GROWTH * known[key]:
-            more = f"{where}, {key}: {value:,} instructions, {known[key]:,} before ({value / known[key] - 1:+.1%})"
-            lines.append(more)
+            unit = "bytes" if where.endswith("flash") else "instructions"
+            lines.append(f"{where}, {key}: {value:,} {unit}, {known[key]:,} before ({value / known[key] - 1:+.1%})")
     return lines
 
 

@@ -55,7 +55,7 @@ def test_trains_on_every_board_with_equal_bits(compiled: tuple[Network, Path]) -
         assert core.stack_high_water <= 4096
 
 
-def test_executes_no_more_instructions_than_it_did(compiled: tuple[Network, Path]) -> None:
+def test_is_no_slower_and_no_larger_than_it_was(compiled: tuple[Network, Path]) -> None:
     network, folder = compiled
     assert baseline.grown(baseline.of_network(network, folder), baseline.known()["networks"][network.name], "") == []
 
@@ -65,7 +65,11 @@ def test_no_kernel_executes_more_instructions_than_it_did() -> None:
 
 
 def test_the_guard_notices_three_percent() -> None:
-    before = baseline.known()["networks"]["watch"]
-    more = {board: {name: count * 103 // 100 for name, count in row.items()} for board, row in before.items()}
-    assert len(baseline.grown(more, before, "watch")) == 4
+    before = baseline.known()["networks"]["watch"]["mps2-an386"]
+    more = {name: count * 103 // 100 for name, count in before["flash"].items()}
+    slower = {name: before[name] * 103 // 100 for name in ("forward", "step")}
+    assert len(baseline.grown({**slower, "flash": more}, before, "watch")) == 4
     assert baseline.grown(before, before, "watch") == []
+    larger = baseline.grown({**before, "flash": {**before["flash"], "code": more["code"]}}, before, "watch")
+    assert [line.partition(": ")[0] for line in larger] == ["watch, flash, code"]
+    assert f"{more['code']:,} bytes" in larger[0]

@@ -43,7 +43,7 @@ def test_a_fresh_head_starts_at_zero_on_a_grid_that_can_learn() -> None:
 def test_its_outputs_are_real_and_its_backward_is_integer() -> None:
     program = compile_model(_fresh(3), "head").program
     kernels = {call.kernel for call in program.calls}
-    assert {"mg_dense_s8", "mg_conv2d_pointwise_update_weight_s8", "mg_update_bias_s8"} <= kernels
+    assert {"mg_dense_s8", "mg_fully_connected_update_weight_s8", "mg_update_bias_s8"} <= kernels
     assert not {"mg_dense_f32", "mg_dense_update_f32", "mg_conv2d_dgrad_s8"} & kernels
 
 

@@ -263,6 +263,22 @@ def test_pointwise_update_by_panels(
         np.testing.assert_array_equal(pointwise, general)
 
 
+@given(st.integers(1, 140), CHANNELS, SEEDS, st.booleans())
+@FEW
+def test_dense_layers_have_the_gradients_of_any_convolution(
+    kernels: Kernels, in_c: int, out_c: int, seed: int, listed: bool
+) -> None:
+    conv = Conv(1, in_c, out_c, (1, 1), (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), zeros=(seed % 256 - 128, 0))
+    case = Updated.draw(conv, "s8", seed, listed)
+    dx = np.full((in_c, 1, 1), np.nan, F32)
+    kernels("fully_connected_dgrad_s8", conv.struct(), case.e, case.w, Store(out=address(dx), base_scale=1.0))
+    np.testing.assert_array_equal(dx, conv.dgrad(case.e, case.w))
+    general, dense = case.w.copy(), case.w.copy()
+    saturated = case.run(kernels, "conv2d_update_weight", general, Random(seed, 3, 5))
+    assert case.run(kernels, "fully_connected_update_weight", dense, Random(seed, 3, 5)) == saturated
+    np.testing.assert_array_equal(dense, general)
+
+
 def _bias_case(kind: str, channels: int, plane: int, seed: int) -> tuple[Array, Array, Array, F32, Array]:
     """Error, bias, QAS factors, rate and gradient."""
     rng = np.random.default_rng(seed)

@@ -4,11 +4,14 @@ By the input: a panel is four positions of the error, expanded to int16 once for
 transposed two channels at a time for as many panels as there are. By the weight: four channels of the input, expanded
 once for all output channels. The panels are scratch that lives for one call. It is free as long as no more bytes are
 alive than at the busiest call; beyond that a gradient gets what it needs at least.
+
+A dense layer has one position: too few for a panel, and its own kernels need no scratch.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mcugrad.descriptors import geometry, split_weights
 from mcugrad.plan.room import panels_at_once, room_of_calls
@@ -19,6 +22,10 @@ UPDATES = {
     f"mg_conv2d_update_weight_{rounding}s8": f"mg_conv2d_pointwise_update_weight_{rounding}s8"
     for rounding in ("", "residual_", "accumulate_")
 }
+DENSE = {
+    DGRAD: "mg_fully_connected_dgrad_s8",
+    "mg_conv2d_update_weight_s8": "mg_fully_connected_update_weight_s8",
+}
 LEAST_BYTES = 4096
 
 
@@ -26,6 +33,9 @@ def use_panels_backward(program: Program) -> Program:
     """Give every such gradient its scratch and the kernel that expects it. Wants the calls in their final order."""
     buffers, calls = dict(program.buffers), []
     for call, free in zip(program.calls, room_of_calls(program), strict=True):
+        if call.kernel in DENSE and _is_dense(geometry(call)):
+            calls.append(replace(call, kernel=DENSE[call.kernel]))
+            continue
         if not is_pointwise_gradient(call):
             calls.append(call)
             continue
@@ -48,9 +58,17 @@ def is_pointwise_gradient(call: KernelCall) -> bool:
     if call.kernel not in (DGRAD, *UPDATES):
         return False
     g = geometry(call)
+    return _is_pointwise(g) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
+
+
+def _is_pointwise(g: dict[str, Any]) -> bool:
     ones = ("k_h", "k_w", "stride_h", "stride_w", "groups")
     same = (g["in_h"], g["in_w"]) == (g["out_h"], g["out_w"]) and g["pad_top"] == g["pad_left"] == 0
-    return same and all(g[name] == 1 for name in ones) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
+    return same and all(g[name] == 1 for name in ones)
+
+
+def _is_dense(g: dict[str, Any]) -> bool:
+    return _is_pointwise(g) and g["in_h"] == g["in_w"] == 1
 
 
 def is_pointwise_dgrad(call: KernelCall) -> bool:

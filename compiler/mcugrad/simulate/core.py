@@ -42,7 +42,7 @@ def _cortex_m(window: str) -> Core:
         emulator="qemu-system-arm",
         emulator_flags=(),
         folder="cortex_m",
-        sources=("startup.c", "fault.c"),
+        sources=("startup.c", "fault.c", "memory.S"),
         window=window,
         link=("-Wl,--orphan-handling=error", "-lc", "-lgcc"),
         exception_frame=108,  # with FPU: 26 words, and one to align it
