@@ -48,7 +48,7 @@ def test_training_saves_what_was_learned(terminal: Terminal, data: Path, board: 
     assert " -> " in text.split("accuracy: ")[1]
     first = np.load(out / "trained-1.npz")
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    assert set(first.files) == {"state", *(row["name"] for row in manifest["state"])}
+    assert set(first.files) == {"state", "model_hash", *(row["name"] for row in manifest["state"])}
     assert len(first["state"]) == manifest["state_bytes"]
     assert first["step"] == 16
     assert terminal.succeeds("run", out, "--on", board, "--train", data, "--epochs", "2").count("trained-2.npz") == 1
@@ -131,9 +131,11 @@ def test_bad_records(terminal: Terminal, data: Path, targets: Path) -> None:
     out = _compiled(terminal, data, "--train", "head")
     far = write_samples(terminal.folder / "far.npz", y=np.arange(8))
     short = write_samples(terminal.folder / "short.npz", y=np.arange(7))
+    real = write_samples(terminal.folder / "real.npz", y=np.zeros(8, np.float64))
     shape = write_samples(terminal.folder / "shape.npz", x=np.zeros((8, 3, 8)))
     assert "compiled for cross_entropy: give integer class" in terminal.refuses("run", out, "--train", targets)
     assert "label 7 is out of range, the classes are 0 to 2" in terminal.refuses("run", out, "--test", far)
+    assert "y holds one float64 a sample" in terminal.refuses("run", out, "--train", real)
     assert "give one label a sample" in terminal.refuses("run", out, "--train", short)
     assert "the model's input wants (n, 2, 8)" in terminal.refuses("run", out, "--train", shape)
     assert "nothing to do" in terminal.refuses("run", out)
@@ -141,6 +143,7 @@ def test_bad_records(terminal: Terminal, data: Path, targets: Path) -> None:
     assert "did you mean host?" in terminal.refuses("run", out, "--train", data, "--on", "hosts")
     assert "host counts no instructions" in terminal.refuses("bench", out, "--on", "host")
     assert "x does not exist" in terminal.refuses("bench", out, "--json", "x/f.json")
+    assert "holds no figures" in terminal.refuses("bench", out, "--json", "model.onnx")
     (out / "manifest.json").write_text("{", encoding="utf-8")
     assert "is damaged" in terminal.refuses("bench", out)
 

@@ -13,7 +13,7 @@ from mcugrad.commands.run import save_state
 from mcugrad.errors import McugradError
 from mcugrad.files import write_file
 from mcugrad.simulate.build import read_manifest
-from mcugrad.state_file import SUFFIX, SavedState, read_state, saved_state, write_state
+from mcugrad.state_file import SUFFIX, SavedState, check_model, read_state, saved_state, write_state
 from mcugrad.trained import Manifest, merge, trained_onnx
 
 _ENDINGS = ".onnx (the trained network), .npz (its tensors) or .state (its bytes)"
@@ -66,7 +66,7 @@ def compiled_for(source: Path, folder: Path | None) -> tuple[Path, Manifest]:
     if folder is not None:
         return folder, read_manifest(folder)
     places, wanted = [source.resolve().parent], None
-    if source.suffix == SUFFIX:  # an .npz does not say whose it is
+    if source.suffix == SUFFIX:  # `state_of` checks an .npz
         wanted = read_state(source).model_hash
         places += [path.parent for path in sorted(places[0].glob("*/manifest.json"))]
     for place in places:
@@ -83,9 +83,10 @@ def state_of(source: Path, manifest: Manifest) -> SavedState:
         return read_state(source, manifest)
     try:
         with np.load(source, allow_pickle=False) as data:
-            state = data["state"].tobytes()
+            state, model_hash = data["state"].tobytes(), data["model_hash"].tobytes()
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
         raise McugradError(
             f"{source} holds no trained state ({problem}): give a {SUFFIX} file, or the .npz that `mcugrad run` wrote"
         ) from problem
+    check_model(SavedState(model_hash, str(manifest["name"]), state, 0), manifest, str(source))
     return saved_state(manifest, state)

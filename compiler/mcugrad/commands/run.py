@@ -160,11 +160,12 @@ def _save_path(folder: Path, options: RunOptions) -> Path:
 
 def save_state(path: Path, manifest: Mapping[str, Any], state: bytes) -> None:
     """The trained state as a .state file, or as an .npz: every tensor by its name, whole, its channels in ONNX's order,
-    and the raw bytes as `state`."""
+    and the raw bytes as `state`, of the compilation that `model_hash` tells."""
     if path.suffix == SUFFIX:
         write_state(path, saved_state(manifest, state))
         return
-    arrays = {"state": np.frombuffer(state, np.uint8), **in_onnx_order(manifest, state)}
+    model_hash = np.frombuffer(bytes.fromhex(manifest["model_hash"]), np.uint8)
+    arrays = {"state": np.frombuffer(state, np.uint8), "model_hash": model_hash, **in_onnx_order(manifest, state)}
     content = io.BytesIO()
     np.savez(content, **arrays)  # type: ignore[arg-type]
     write_file(path, content.getvalue())
