@@ -37,11 +37,20 @@ def bench_command(folder: Path, board_name: str, target: Path | None) -> None:
         raise McugradError(f"{target} is a folder: give --json a file")
     if target is not None and not target.parent.resolve().is_dir():
         raise McugradError(f"{target.parent} does not exist: create it, or give --json another file")
+    if target is not None and target.exists() and not _is_ours(target):
+        raise McugradError(f"{target} exists and holds no figures of `mcugrad bench`: give --json another file")
     require_tools(board)
     figures = measure(folder, board)
     if target is not None:
         write_file(target, (json.dumps(figures, indent=1) + "\n").encode())
     Console().print(bench_view(report(figures, board)))
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return "forward_instructions" in json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def measure(folder: Path, board: Board) -> dict[str, Any]:

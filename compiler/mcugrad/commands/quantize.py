@@ -18,6 +18,8 @@ def quantize_command(source: Path, data: Path, output: Path) -> None:
         raise McugradError(f"{output}: give -o an .onnx file in a folder that exists")
     if output.exists() and output.resolve() == source.resolve():
         raise McugradError(f"{output} is the model itself: give -o another file")
+    if output.exists():
+        raise McugradError(f"{output} exists: give -o another file, nothing is overwritten")
     model = frontend.load_model(source)
     prepared = frontend.prepare(model)
     samples = frontend.load_npz(data, prepared, labels=False)
