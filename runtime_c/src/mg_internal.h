@@ -10,6 +10,9 @@
 #if defined(__FAST_MATH__)
 #error "mcugrad: build without -ffast-math and -Ofast; the kernels need IEEE float arithmetic"
 #endif
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "mcugrad: build for a little endian core; saved states and what a serial line carries are little endian"
+#endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__) && !defined(__STRICT_ANSI__) /* gcc contracts by default in its own dialects only */

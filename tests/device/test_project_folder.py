@@ -182,6 +182,21 @@ def test_cpp_can_include_the_header(folder: Path, compiler: str) -> None:
         shell(compiler, "-Wall", "-Werror", "-c", folder / "sketch.cpp", "-o", folder / "sketch.o")
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["-ffast-math"], "build without -ffast-math"),
+        (["-U__BYTE_ORDER__", "-D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__"], "are little endian"),
+    ],
+)
+def test_arithmetic_and_byte_order_that_would_change_the_bits_are_refused(
+    folder: Path, flags: list[str], words: str
+) -> None:
+    command = ["gcc", "-std=c11", *flags, "-fsyntax-only", str(folder / "learning_rate.c")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.returncode, words in answer.stderr) == (1, True)
+
+
 def test_both_build_files_name_every_source_and_no_other(original: Path) -> None:
     sources = {path.name for pattern in ("*.c", "*.S") for path in original.glob(pattern)}
     cmake = (original / "CMakeLists.txt").read_text(encoding="utf-8")
