@@ -32,14 +32,22 @@ def interrupts_wait() -> Iterator[None]:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """The whole file or none of it, over an earlier one. Raises OSError; the folder must exist."""
+    """The whole file or none of it, over an earlier one. Raises OSError that names `path`; the folder must exist."""
     with interrupts_wait():
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.resolve().parent)
-        scratch = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            scratch.chmod(0o644)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+            _write_beside(path, content)
+        except OSError as problem:
+            problem.filename, problem.filename2 = str(path), None  # nobody knows the scratch file's name
+            raise
+
+
+def _write_beside(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.resolve().parent)
+    scratch = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        scratch.chmod(0o644)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -179,6 +179,12 @@ def test_the_command_writes_a_new_folder_or_nothing(terminal: Terminal) -> None:
     said = terminal.succeeds("export", "m", "--as", "arduino", "-o", "a b")
     assert re.fullmatch(r"a b: \d+ files, a library for arduino\n", said)
     assert (terminal.folder / "a b" / "library.properties").is_file()
+    empty = terminal.folder / "empty"
+    empty.mkdir()
+    before = empty.stat().st_ino
+    terminal.succeeds("export", "m", "--as", "zephyr", "-o", "empty")
+    assert (empty.stat().st_ino, (empty / "zephyr" / "module.yml").is_file()) == (before, True)
+    assert not list(terminal.folder.rglob(".*"))
     assert "is there already" in terminal.refuses("export", "m", "--as", "cmake", "-o", "a b")
     assert "does not exist" in terminal.refuses("export", "m", "--as", "cmake", "-o", "none/there")
     assert "no manifest.json" in terminal.refuses("export", "a b", "--as", "cmake", "-o", "c")

@@ -16,6 +16,7 @@ from cli_support import Terminal, terminal, tree, write_model, write_samples
 from mcugrad.emit.folder import write_folder
 from mcugrad.emit.kernels import implementation
 from mcugrad.errors import McugradError
+from mcugrad.files import write_file
 
 __all__ = ["terminal"]
 
@@ -163,3 +164,13 @@ def test_layers_carry_the_operators_of_the_onnx_graph(terminal: Terminal, tmp_pa
         layers = {c["layer"]: c["op"] for c in reversed(calls) if c["phase"] == "forward"}
         shutil.rmtree(tmp_path / "out")
         assert (layers["stem"], layers["mean"], layers["head"]) == ("Conv", "GlobalAveragePool", "Gemm")
+
+
+def test_a_file_that_cannot_be_written_is_named_as_the_user_named_it(tmp_path: Path) -> None:
+    """Not by the name of the scratch file that would have become it."""
+    for path in (tmp_path, tmp_path / "missing" / "file"):
+        with pytest.raises(OSError) as problem:
+            write_file(path, b"content")
+        assert (problem.value.filename, problem.value.filename2) == (str(path), None)
+    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.parent.glob(f".{tmp_path.name}.*"))
