@@ -389,8 +389,9 @@ def _explain(problem: Any) -> int:
     if type(problem).__name__ == "NoArgsIsHelpError":
         print(problem.format_message())
         return 2
-    command = problem.ctx.command_path if problem.ctx is not None else "mcugrad"
-    print(f"mcugrad: error: {problem.format_message().rstrip('.')}: see `{command} -h`", file=sys.stderr)
+    command = problem.ctx.command_path.replace("{PORT}", "PORT") if problem.ctx is not None else "mcugrad"
+    text = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's, which typer validates with
+    print(f"mcugrad: error: {text}: see `{command} -h`", file=sys.stderr)
     return 2
 
 

@@ -62,6 +62,9 @@ class Scheme(_Strict):
     weight: dict[str, float | Channels] = {}
 
 
+_KEYS = (*Scheme.model_fields, *Bias.model_fields, *Channels.model_fields)
+
+
 def runs(channels: Iterable[int]) -> Runs:
     """Distinct channels as the fewest runs."""
     found: list[tuple[int, int]] = []
@@ -127,7 +130,9 @@ def load_scheme(text: str) -> str | Scheme:
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise McugradError(f"{path}: '{where}': {first['msg']}; see 'A training scheme' in the README") from problem
+        unknown = first["type"] == "extra_forbidden"
+        said = f"no such key{_near(str(first['loc'][-1]), _KEYS)}" if unknown else first["msg"]
+        raise McugradError(f"{path}: '{where}': {said}; see 'A training scheme' in the README") from problem
 
 
 def resolve(scheme: str | Scheme, model: Model) -> Selection:
@@ -170,10 +175,14 @@ def _find(layer: str, candidates: list[Parameter], model: Model, what: str) -> P
         if parameter.layer == layer:
             return parameter
     layers = [p.layer for p in candidates]
-    near = difflib.get_close_matches(layer, layers, n=1, cutoff=0.0)
     reason = f"has no {what}" if layer in model.layers else "is not in the model"
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise McugradError(f"scheme: layer '{layer}' {reason}{hint}")
+    raise McugradError(f"scheme: layer '{layer}' {reason}{_near(layer, layers, cutoff=0.0)}")
+
+
+def _near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
+    """A hint at the one of `words` that was meant, if one is near."""
+    near = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def _subset(parameter: Parameter, share: float | Channels) -> Subset:

@@ -78,7 +78,7 @@ def test_inspect_prints_what_is_unsupported(terminal: Terminal, tmp_path: Path) 
     answer = terminal("inspect", write_model(tmp_path / "model.onnx", network(last="Sigmoid")))
     assert answer.code == 2
     assert answer.err == ""
-    assert "stem.act (Sigmoid): " in answer.out
+    assert "\nnode 'stem.act' (Sigmoid): " in answer.out
     assert "Not supported: " in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
 
@@ -179,7 +179,9 @@ def _not_npz(kind: str, path: Path) -> None:
 )
 def test_data_that_is_no_npz(terminal: Terminal, tmp_path: Path, model: Path, kind: str) -> None:
     _not_npz(kind, tmp_path / "calib.npz")
-    assert _refused(terminal, model, "--data", "calib.npz").startswith("calib.npz ")
+    sentence = _refused(terminal, model, "--data", "calib.npz")
+    assert sentence.startswith("calib.npz ")
+    assert "unsafe" not in sentence  # numpy's advice for what may be a pickle
 
 
 # ---- schemes --------------------------------------------------------------------------------------------------------
@@ -195,7 +197,8 @@ def test_data_that_is_no_npz(terminal: Terminal, tmp_path: Path, model: Path, ki
         ("head = maybe", "not valid TOML"),
         ("[bias\n", "not valid TOML"),
         ('errors = "int4"', "'errors': "),
-        ("tail = true", "'tail': "),
+        ("tail = true", "'tail': no such key; see"),
+        ("[weigth]\nstem = 0.5", "'weigth': no such key; did you mean 'weight'?"),
         ("[bias]\nlast = -1", "'bias.last': "),
     ],
 )
@@ -262,6 +265,8 @@ def test_output_that_is_a_file_or_nowhere(terminal: Terminal, tmp_path: Path, mo
     assert "a/b does not exist" in terminal.refuses("compile", model, "--data", calib, "-o", "a/b/c")
     assert "give -o an .onnx file" in terminal.refuses("quantize", model, "--data", calib, "-o", "a/q.onnx")
     assert "is the model itself" in terminal.refuses("quantize", model, "--data", calib, "-o", model)
+    write_model(tmp_path / "mine.onnx")
+    assert "mine.onnx exists" in terminal.refuses("quantize", model, "--data", calib, "-o", "mine.onnx")
 
 
 # ---- words ----------------------------------------------------------------------------------------------------------
@@ -277,10 +282,19 @@ def test_output_that_is_a_file_or_nowhere(terminal: Terminal, tmp_path: Path, mo
         (["run", "out", "--seed", "-1"], "--seed"),
         (["run", "out"], "out has no manifest.json"),
         (["bench", "out"], "out has no manifest.json"),
+        (["export", "out", "--as", "make", "-o", "lib"], "'--as': 'make' is not one of 'cmake'"),
+        (["connect", "/dev/null", "train"], "see `mcugrad connect PORT train -h`"),
     ],
 )
 def test_words(terminal: Terminal, words: list[str], reason: str) -> None:
     assert reason in terminal.refuses(*words)
+
+
+@pytest.mark.parametrize(
+    "words", [["run"], ["bench"], ["export", "--as", "cmake", "-o", "lib"], ["flash", "--board", "nano33ble"]]
+)
+def test_the_model_where_its_folder_is_wanted(terminal: Terminal, model: Path, words: list[str]) -> None:
+    assert "model.onnx is a file: give the folder" in terminal.refuses(words[0], model.name, *words[1:])
 
 
 @pytest.mark.parametrize("command", ["inspect", "quantize", "compile", "run", "bench"])

@@ -75,7 +75,7 @@ def test_more_biases_than_there_are_is_all_of_them(tmp_path: Path, model: Model)
     ("text", "said"),
     [
         ("head = ", "not valid TOML"),
-        ("heads = true", "'heads': Extra inputs"),
+        ("heads = true", "'heads': no such key; did you mean 'head'"),
         ('rounding = "nearest"', "'rounding': Input should be 'stochastic' or 'residual'"),
         ("accumulate = 0", "'accumulate': .*greater than or equal to 1"),
         ("accumulate = 4097", "'accumulate': .*less than or equal to 4096"),
@@ -83,7 +83,7 @@ def test_more_biases_than_there_are_is_all_of_them(tmp_path: Path, model: Model)
         ("accumulate = true", "'accumulate': .*valid integer"),
         ('errors = "int4"', "'errors': Input should be 'int8', 'int16' or 'float32'"),
         ("[bias]\nlast = -1", "'bias.last': .*greater than or equal to 0"),
-        ("[bias]\nfirst = 1", "'bias.first': Extra inputs"),
+        ("[bias]\nfirst = 1", "'bias.first': no such key"),
         ('[weight]\nstem = "all"', "'weight.stem"),
         ("[weight]\nstem = { input = [1] }", "'weight.stem"),
         ("[weight]\nstem = { inputs = [1.5] }", "'weight.stem"),

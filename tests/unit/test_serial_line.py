@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_support import FAKE_INPUTS, FAKE_OUTPUTS, clusters, targets
-from mcugrad.device import Device, DeviceError, DeviceResetError
+from mcugrad.device import Device, DeviceError, DeviceResetError, is_port
 from mcugrad.device.exchange import Exchange
 from mcugrad.device.frames import PAYLOAD, Decoder, Frame, decode, encode
 from mcugrad.device.protocol import Found, Status, Verb
@@ -416,3 +416,10 @@ def test_a_device_that_falls_silent(library: Library) -> None:
     line.write = lambda data: None  # type: ignore[method-assign]
     with pytest.raises(DeviceError, match="has stopped answering"):
         exchange.call(Verb.STATISTICS)
+
+
+def test_a_file_is_no_port_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("COM1").write_bytes(b"a state")
+    assert [is_port(name) for name in ("COM1", "a.state")] == [False, False]
+    assert all(map(is_port, ("COM3", "/dev/ttyACM7", "/dev/null", "tcp:localhost:4444", "unix:/tmp/uart")))

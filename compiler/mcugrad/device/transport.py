@@ -82,6 +82,8 @@ class SerialLine:
 
 def is_port(text: str) -> bool:
     """Whether it names a line and not a file. A board's that is not plugged in does, too."""
+    if Path(text).is_file():  # /dev/shm is memory
+        return False
     return re.match(r"(tcp|unix):|/dev/|COM\d+$", text) is not None or Path(text).is_char_device()
 
 

@@ -70,8 +70,10 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
     except OSError as error:
         raise McugradError(f"{path} cannot be read ({error.strerror or error}); give an .npz file") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        # numpy takes what it does not know for a pickle, and advises to trust it
+        reason = error if zipfile.is_zipfile(path) else "no zip archive"
         raise McugradError(
-            f"{path} is no .npz file of plain arrays ({error}); save x and y with numpy.savez"
+            f"{path} is no .npz file of plain arrays ({reason}); save x and y with numpy.savez"
         ) from error
 
 
@@ -117,6 +119,11 @@ def check_labels(y: Array, count: int, outputs: int, where: str) -> Array:
     if y.dtype.kind != "f":
         raise McugradError(f"{where}: y has the type {y.dtype}; give integer class indices or float targets")
     flat = y.reshape(count, -1).astype(np.float32)
+    if flat.shape[1] == 1 != outputs:
+        raise McugradError(
+            f"{where}: y holds one {y.dtype} a sample, the model gives {outputs} outputs; give integer class indices, "
+            f"or {outputs} targets a sample"
+        )
     if flat.shape[1] != outputs:
         raise McugradError(f"{where}: y has {flat.shape[1]} targets a sample, the model gives {outputs}; give as many")
     if not np.isfinite(flat).all():

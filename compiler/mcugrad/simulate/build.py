@@ -149,6 +149,8 @@ def model_defines(folder: Path) -> tuple[str, ...]:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """manifest.json of a compiled model. Raises McugradError when there is none or it is damaged."""
     path = folder / "manifest.json"
+    if folder.is_file():
+        raise McugradError(f"{folder} is a file: give the folder that `mcugrad compile` wrote")
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if not (folder / f"{manifest['name']}.h").is_file():
