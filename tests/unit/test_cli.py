@@ -78,7 +78,7 @@ def test_inspect_prints_what_is_unsupported(terminal: Terminal, tmp_path: Path) 
     answer = terminal("inspect", write_model(tmp_path / "model.onnx", network(last="Sigmoid")))
     assert answer.code == 2
     assert answer.err == ""
-    assert "\nnode 'stem.act' (Sigmoid): " in answer.out
+    assert "\nstem.act (Sigmoid): operator Sigmoid is not supported; " in answer.out
     assert "Not supported: " in answer.out
     assert max(map(len, answer.out.splitlines())) <= 80
 

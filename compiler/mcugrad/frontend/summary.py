@@ -23,7 +23,7 @@ class Layer:
     params: int
     macs: int
     activation_bytes: int
-    problem: str | None  # why it cannot be compiled and what to do, None if it can
+    problem: str | None  # why it cannot be compiled and what to do, without its name; None if it can
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Summary:
 def summarize(model: onnx.ModelProto) -> Summary:
     """Sizes of the prepared graph, or of the graph as it is where something in it is not supported."""
     raw = from_model(model)
-    reasons = {item.node: str(item.error()) for item in problems(raw)}
+    found = problems(raw)
+    reasons = {item.node: item.text for item in found}
     graph, general = raw, []
     if not reasons:
         try:
@@ -74,7 +75,7 @@ def summarize(model: onnx.ModelProto) -> Summary:
         graph.shapes.get(graph.outputs[0]),
         _largest_pair(graph, shown),
         bool(graph.quant) or len(shown) < len(graph.nodes),
-        (*reasons.values(), *general),
+        (*(str(item.error()) for item in found), *general),
     )
 
 

@@ -27,9 +27,14 @@ class Problem:
     reason: str
     advice: str
 
+    @property
+    def text(self) -> str:
+        """For whom the node has been named already."""
+        return f"{self.reason}; {self.advice}"
+
     def error(self) -> McugradError:
         """The sentence that the user sees."""
-        return McugradError(f"node '{self.node}' ({self.op}): {self.reason}; {self.advice}")
+        return McugradError(f"node '{self.node}' ({self.op}): {self.text}")
 
 
 _HINTS = {

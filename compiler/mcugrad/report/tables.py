@@ -149,7 +149,7 @@ def inspect_view(report: InspectReport) -> RenderableType:
     table.add_section()
     total = [sum(column) for column in zip(*((x.parameters, x.macs) for x in report.layers), strict=True)] or [0, 0]
     table.add_row("total", "", "", count_text(total[0]), count_text(total[1]), "", style="bold")
-    problems = [Text(x.problem, style="red") for x in report.layers if x.problem]
+    problems = [Text(f"{x.name} ({x.op}): {x.problem}", style="red") for x in report.layers if x.problem]
     verdict = Text(report.verdict, style=_GOOD if report.fits else _BAD)
     return Group(table, *problems, _usage_view(report.usages), verdict)
 
