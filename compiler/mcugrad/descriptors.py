@@ -71,11 +71,16 @@ def depthwise_scratch(
     return int(((tile_rows - 1) * attrs["stride"][0] + span) * pitch + 2 * sums)
 
 
+def is_wide(kernel: int, stride: int, columns: int) -> bool:
+    """Whether a square depthwise window that assembly knows, for so many output columns, has planes of WIDE_PITCH."""
+    return kernel == 3 and columns > ((PLANE_PITCH - 3) // stride + 1) & ~3
+
+
 def _tile(w: Sequence[int], y: Sequence[int], attrs: Mapping[str, Any], rows: int) -> tuple[int, int, int]:
     """The pitch of a plane, and the columns, to a multiple of four, and rows of output that a tile has at most."""
     (s_h, s_w), (d_h, d_w) = attrs["stride"], attrs["dilation"]
     span_h, span_w = (w[2] - 1) * d_h + 1, (w[3] - 1) * d_w + 1
-    wide = tuple(w[2:]) == (3, 3) and s_w <= 2 and d_h == d_w == 1 and y[3] > ((PLANE_PITCH - 3) // s_w + 1) & ~3
+    wide = w[2] == w[3] and s_w <= 2 and d_h == d_w == 1 and is_wide(w[3], s_w, y[3])
     pitch = max(WIDE_PITCH if wide else PLANE_PITCH, (3 * s_w + span_w + 1) & ~1)
     columns = min(((pitch - span_w) // s_w + 1) & ~3, (y[3] + 3) & ~3)
     return pitch, columns, min(max((PLANE_ELEMENTS // pitch - span_h) // s_h + 1, 1), rows)

@@ -20,13 +20,6 @@ MG_HOT void sum_quad(const mg_depthwise_taps_t *t, const int16_t *plane, const i
     sums[2] = (int32_t)((uint32_t)a2 + bias), sums[3] = (int32_t)((uint32_t)a3 + bias);
 }
 
-#if MG_ARMV7EM
-typedef void sums_t(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);
-sums_t mg_depthwise_sums_3s1, mg_depthwise_sums_5s1, mg_depthwise_sums_7s1;
-sums_t mg_depthwise_sums_3s2, mg_depthwise_sums_5s2, mg_depthwise_sums_7s2;
-sums_t mg_depthwise_sums_wide_3s1, mg_depthwise_sums_wide_3s2;
-#endif
-
 MG_HOT void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums) {
     for (int32_t r = 0; r < t->rows; r++, plane += t->row_step) {
         const int16_t *at = plane;
@@ -36,18 +29,27 @@ MG_HOT void sums_of_any(const mg_depthwise_taps_t *t, const int16_t *plane, cons
     }
 }
 
+bool mg_depthwise_knows(int32_t square) {
+#if MG_ARMV7EM
+    switch (square) {
+#define WINDOW(known, call) case known:
+#include "depthwise_windows.inc"
+#undef WINDOW
+        return true;
+    default: break;
+    }
+#endif
+    (void)square;
+    return false;
+}
+
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums) {
 #if MG_ARMV7EM
-    switch (t->square) { /* such windows fit into the pitch that assembly assumes */
-    case 1: mg_depthwise_sums_wide_3s1(t, plane, w, sums); return;
-    case 2: mg_depthwise_sums_wide_3s2(t, plane, w, sums); return;
-    case 3: mg_depthwise_sums_3s1(t, plane, w, sums); return;
-    case 4: mg_depthwise_sums_3s2(t, plane, w, sums); return;
-    case 5: mg_depthwise_sums_5s1(t, plane, w, sums); return;
-    case 6: mg_depthwise_sums_5s2(t, plane, w, sums); return;
-    case 7: mg_depthwise_sums_7s1(t, plane, w, sums); return;
-    case 8: mg_depthwise_sums_7s2(t, plane, w, sums); return;
+    switch (t->square) {
+#define WINDOW(known, call) case known: call; return;
+#include "depthwise_windows.inc"
+#undef WINDOW
     default: break;
     }
 #endif

@@ -9,7 +9,7 @@
 
 #include "mg_internal.h"
 
-/* The pitch of a plane in elements: a constant wherever assembly reads it (depthwise_sums_armv7em.S), wide where that saves
+/* The pitch of a plane in elements: a constant wherever assembly reads it (depthwise_sums_armv7em.inc), wide where that saves
  * tiles of 3 x 3 windows. */
 enum { MG_PLANE_PITCH = 40, MG_WIDE_PITCH = 72, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
 
@@ -33,6 +33,13 @@ typedef struct {
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);
+bool mg_depthwise_knows(int32_t square); /* whether by assembly, which also fits the pitch that it assumes */
+#if MG_ARMV7EM
+typedef void mg_depthwise_window_t(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);
+mg_depthwise_window_t mg_depthwise_sums_3s1, mg_depthwise_sums_5s1, mg_depthwise_sums_7s1;
+mg_depthwise_window_t mg_depthwise_sums_3s2, mg_depthwise_sums_5s2, mg_depthwise_sums_7s2;
+mg_depthwise_window_t mg_depthwise_sums_wide_3s1, mg_depthwise_sums_wide_3s2;
+#endif
 
 /* y[r * y_row + i] = requantize(sums[r, i]) as mg_conv2d_s8 does, `rows` x `columns`; a row of sums is `columns` rounded
  * up to a multiple of four. */

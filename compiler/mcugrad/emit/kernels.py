@@ -1,13 +1,14 @@
 """Which runtime files an emitted program needs: its kernels and what those call, nothing else.
 
 A portable file `f.c` may have an assembly twin `armv7em/f_armv7em.S`, which takes over on cores with the DSP
-extension; both travel, and each compiles to nothing where the other is in charge.
+extension; both travel, and each compiles to nothing where the other is in charge. Assembly without a portable file is
+called by name, and only where it is in charge.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mcugrad.resources import runtime_dir
@@ -19,8 +20,11 @@ _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 ASSEMBLY = "armv7em"
 
 
-def kernel_files(kernels: Iterable[str]) -> list[Path]:
-    """Paths of the .c, .S, .inc and .h files, sorted by name, that define `kernels` and everything they call."""
+def kernel_files(kernels: Iterable[str], own: Mapping[str, str] | None = None) -> list[Path]:
+    """Paths of the .c, .S, .inc and .h files, sorted by name, that define `kernels` and everything they call.
+
+    `own`: files by name of which a project has a text of its own; what they call is that text's.
+    """
     source = runtime_dir() / "src"
     definitions = _definitions(source)
     waiting, found = [definitions[k] for k in kernels], set()
@@ -29,7 +33,7 @@ def kernel_files(kernels: Iterable[str]) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        text = path.read_text(encoding="utf-8")
+        text = (own or {}).get(path.name) or path.read_text(encoding="utf-8")
         places = (source, source / ASSEMBLY, runtime_dir() / "include")
         waiting += [p for folder in places for p in _named(folder, _INCLUDE.findall(text))]
         waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
@@ -53,7 +57,7 @@ def _named(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _definitions(source: Path) -> dict[str, Path]:
-    table = {}
+    table = {f"mg_{p.stem.removesuffix(f'_{ASSEMBLY}')}": p for p in sorted((source / ASSEMBLY).glob("*.S"))}
     for path in sorted(source.glob("*.c")):
         text = path.read_text(encoding="utf-8")
         for name in (*_DEFINITION.findall(text), *_MACRO_DEFINITION.findall(text)):

@@ -15,6 +15,7 @@ from mcugrad.emit.environment import template_environment
 from mcugrad.emit.identity import model_hash
 from mcugrad.emit.kernels import kernel_files
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
+from mcugrad.emit.windows import WINDOWS, depthwise_windows
 from mcugrad.graph import Model
 from mcugrad.plan.code_size import constant_bytes
 from mcugrad.plan.prefix import frozen_prefix
@@ -39,7 +40,8 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     """The C project of `program`; `source` names the ONNX file and `summary` says in one line what it is."""
     layout, printer = lay_out(program), Printer(program, model.name)
     forward, backward = printer.calls("forward"), printer.calls("backward")
-    runtime = kernel_files(_kernels(model, program))
+    own = {WINDOWS: depthwise_windows(program)}
+    runtime = kernel_files(_kernels(model, program), own)
     constants = list(_constants(program, printer))
     identity = model_hash(model, program, layout) if program.loss is not None else b""
     names = {
@@ -71,7 +73,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     environment = template_environment("mcugrad.emit")
     environment.filters["wrap"] = wrap
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
-    files |= {path.name: path.read_text(encoding="utf-8") for path in runtime}
+    files |= {path.name: own.get(path.name) or path.read_text(encoding="utf-8") for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
     descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
     return Project(files, layout, constant_bytes(used, descriptors), identity)

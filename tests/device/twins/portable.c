@@ -28,6 +28,7 @@
 
 #define mg_widen_rows portable_widen_rows
 #define mg_depthwise_sums portable_depthwise_sums
+#define mg_depthwise_knows portable_depthwise_knows
 #define mg_requantize_sums portable_requantize_sums
 #define mg_sums_to_float portable_sums_to_float
 #define mg_depthwise_conv2d_dgrad_s8 portable_depthwise_conv2d_dgrad_s8

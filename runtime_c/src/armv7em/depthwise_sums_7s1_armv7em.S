@@ -1,0 +1,9 @@
+/* 7x7 windows, stride 1. */
+#if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
+#include "depthwise_sums_armv7em.inc"
+    window7 mg_depthwise_sums_7s1, 1
+#endif
+
+#if defined(__ELF__) && defined(__linux__)
+    .section .note.GNU-stack, "", %progbits
+#endif
