@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import select
 import socket
+import time
 from pathlib import Path
 from typing import Protocol
 
 from mcugrad.errors import McugradError
 
 BAUD = 115200
+_LISTENS = 1.0  # seconds: QEMU's socket has a name before anybody listens there
 
 
 class Transport(Protocol):
@@ -103,13 +105,19 @@ def open_line(port: str, baud: int = BAUD) -> Transport:
 def _connect(port: str, family: socket.AddressFamily, address: str | tuple[str, int]) -> SocketLine:
     line = socket.socket(family, socket.SOCK_STREAM)
     line.settimeout(10)
-    try:
-        line.connect(address)
-    except OSError as problem:
-        line.close()
-        raise McugradError(
-            f"{port} cannot be reached ({problem.strerror or problem}): is the board running?"
-        ) from problem
+    end = time.monotonic() + (_LISTENS if family == socket.AF_UNIX else 0)
+    while True:
+        try:
+            line.connect(address)
+            break
+        except OSError as problem:
+            if isinstance(problem, ConnectionRefusedError) and time.monotonic() < end:
+                time.sleep(0.02)
+                continue
+            line.close()
+            raise McugradError(
+                f"{port} cannot be reached ({problem.strerror or problem}): is the board running?"
+            ) from problem
     if family == socket.AF_INET:
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return SocketLine(line, port)
