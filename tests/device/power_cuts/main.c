@@ -13,6 +13,7 @@ enum { CUTS = 128 };
 typedef struct {
     uint32_t records, steps, save_every, seed, n_cuts, cuts[CUTS];
     float learning_rate;
+    uint32_t last_save; /* of a power-on, after which it waits for the plug to be pulled; 0: none */
 } cuts_t;
 
 firmware_t mg_firmware;
@@ -83,11 +84,15 @@ int main(void) {
     const mg_load_t found = CALL(_load)(model, &flash_log);
     say("@found ", (uint32_t)found);
     if (found != MG_LOADED) CALL(_plan)(model, MG_COSINE, plan.learning_rate, plan.steps, plan.seed);
-    while (model->state.step < plan.steps) {
+    for (uint32_t saves = 0; model->state.step < plan.steps;) {
         if (!learn()) return 3;
         if (model->state.step % plan.save_every != 0) continue;
         say("@saving ", model->state.step);
         if (CALL(_save)(model, &flash_log) != MG_SAVED) return 4;
+        if (++saves == plan.last_save) {
+            for (;;) {
+            }
+        }
     }
     if (!mg_io_write(io, STATE, STATE_BYTES) || !mg_io_close(io)) return 5;
     say("@done ", boots);
