@@ -1,9 +1,9 @@
-"""What one instruction of objdump's text does to the stack and to the flow of control, for each kind of core."""
+"""objdump's text, and what an instruction of it does to the stack and to the flow of control, by kind of core."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 
@@ -22,10 +22,18 @@ class Effect:
 
 Reader = Callable[[str, str], Effect]
 TARGET = re.compile(r"([0-9a-f]+) <")
+_INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
 
 _ARM_BRANCH = re.compile(r"b(l|lx|x|eq|ne|cs|cc|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?$")
 _ARM_ENDS = frozenset(("b", "bx", "bl", "blx", "tbb", "tbh", "udf"))
 _RISCV_BRANCH = re.compile(r"b(eq|ne|lt|ge|gt|le)(u|z)?$")
+
+
+def instructions(listing: str) -> Iterator[tuple[int, str, str]]:
+    """Address, mnemonic and operands of each instruction that `objdump -d --no-show-raw-insn` printed."""
+    for line in listing.splitlines():
+        if found := _INSTRUCTION.match(line):
+            yield int(found[1], 16), found[2], (found[3] or "").strip()
 
 
 def read_arm(mnemonic: str, operands: str) -> Effect:

@@ -19,7 +19,7 @@ from pathlib import Path
 from mcugrad.errors import McugradError
 from mcugrad.simulate.core import Core
 from mcugrad.simulate.elf import Elf
-from mcugrad.simulate.instructions import TARGET
+from mcugrad.simulate.instructions import TARGET, instructions
 from mcugrad.simulate.toolchain import find_tool
 
 # Where the function pointers of one of our files lead, by names of files: there the tables are made that it is given.
@@ -31,7 +31,6 @@ _POINTERS = {
 _STARTUP = "startup"  # whose functions the core enters by itself
 # The linker's map: address and object file of a function's section, the file numbered as build.py does.
 _SECTION = re.compile(r"^ \.text\.\S+\s+0x([0-9a-f]+)\s+0x[0-9a-f]+ .*?/\d+_(\w+)\.o$", re.MULTILINE)
-_INSTRUCTION = re.compile(r"\s*([0-9a-f]+):\t(\S+)(?:\t([^;@]*))?")
 
 
 @dataclass(eq=False)
@@ -118,17 +117,13 @@ def _disassemble(elf: Path, image: Elf, core: Core) -> dict[int, _Function]:
     command = [find_tool(f"{core.tools}objdump"), "-d", "-z", "--no-show-raw-insn", "-j", ".text", str(elf)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     current: _Function | None = None
-    for line in text.splitlines():
-        instruction = _INSTRUCTION.match(line)
-        if instruction is None:
-            continue
-        address = int(instruction[1], 16)
+    for address, mnemonic, operands in instructions(text):
         if address in functions:
             if current is not None and current.falls_through:
                 current.calls.add(address)  # assembly with several entries
             current = functions[address]
         if current is not None:
-            _read(current, core, instruction[2], (instruction[3] or "").strip(), starts)
+            _read(current, core, mnemonic, operands, starts)
     return functions
 
 

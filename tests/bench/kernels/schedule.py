@@ -21,13 +21,15 @@ from rich.console import Console
 from rich.table import Table
 
 from mcugrad.resources import runtime_dir
+from mcugrad.simulate.board import load_board
+from mcugrad.simulate.instructions import TARGET, instructions, read_arm
 from mcugrad.simulate.toolchain import find_tool
+
+from ..networks import BUDGET_BOARD
 
 CORES = ("cortex-m4", "cortex-m7")
 _REPEATS = 100
-_LINE = re.compile(r"^\s+([0-9a-f]+):\t(\S+)(?:\t([^;@\n]*))?", re.MULTILINE)
 _FUNCTION = re.compile(r"^[0-9a-f]+ <(mg_\w+)>:\n((?:.+\n)+)", re.MULTILINE)
-_BRANCH = re.compile(r"b(?:eq|ne|cs|cc|mi|pl|hi|ls|ge|lt|gt|le)?(?:\.[nw])?|cbn?z|it[te]*|bx")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def loops(source: Path) -> list[Loop]:
     """The innermost loops of an assembly file of runtime_c/src/armv7em."""
     with tempfile.TemporaryDirectory(prefix="mcugrad-schedule-") as folder:
         assembled = Path(folder) / "kernel.o"
-        flags = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+        flags = load_board(BUDGET_BOARD).cpu_flags
         command = [find_tool("arm-none-eabi-gcc"), *flags, "-c", str(source), "-o", str(assembled)]
         subprocess.run(command, check=True)
         command = [find_tool("arm-none-eabi-objdump"), "-d", "--no-show-raw-insn", str(assembled)]
@@ -52,12 +54,12 @@ def loops(source: Path) -> list[Loop]:
 
 
 def _loops_of(function: str, listing: str) -> list[Loop]:
-    lines = [(int(at, 16), name, operands.strip()) for at, name, operands in _LINE.findall(listing)]
+    lines = list(instructions(listing))
     plain = [(at, f"{name} {operands}") for at, name, operands in lines if _is_plain(name, operands)]
     rounds = []
     for at, name, operands in lines:
-        target = re.match(r"(?:\w+, )?([0-9a-f]+) <", operands)
-        if _BRANCH.fullmatch(name) and target and int(target[1], 16) < at:
+        target = TARGET.search(operands) if read_arm(name, operands).goes else None
+        if target is not None and int(target[1], 16) < at:
             rounds.append((int(target[1], 16), at))
     innermost = [r for r in rounds if not any(o != r and r[0] <= o[0] and o[1] <= r[1] for o in rounds)]
     return [
@@ -66,7 +68,8 @@ def _loops_of(function: str, listing: str) -> list[Loop]:
 
 
 def _is_plain(name: str, operands: str) -> bool:
-    return not _BRANCH.fullmatch(name) and not operands.startswith("pc,") and name != "msr"
+    effect = read_arm(name, operands)
+    return not (effect.goes or effect.ends or name.startswith("it") or name == "msr")
 
 
 def cycles(loop: Loop, core: str) -> float:
