@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mcugrad.resources import runtime_dir
 
@@ -18,9 +19,10 @@ _MACRO_DEFINITION = re.compile(r"^#define\s+\w+\s+(mg_\w+)\s*$", re.MULTILINE)  
 _USE = re.compile(r"\b(mg_\w+)\(")
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 ASSEMBLY = "armv7em"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def kernel_files(kernels: Iterable[str], own: Mapping[str, str] | None = None) -> list[Path]:
+def kernel_files(kernels: Iterable[str], own: Mapping[str, str] = _NONE) -> list[Path]:
     """Paths of the .c, .S, .inc and .h files, sorted by name, that define `kernels` and everything they call.
 
     `own`: files by name of which a project has a text of its own; what they call is that text's.
@@ -33,7 +35,7 @@ def kernel_files(kernels: Iterable[str], own: Mapping[str, str] | None = None) -
         if path in found:
             continue
         found.add(path)
-        text = (own or {}).get(path.name) or path.read_text(encoding="utf-8")
+        text = text_of(path, own)
         places = (source, source / ASSEMBLY, runtime_dir() / "include")
         waiting += [p for folder in places for p in _named(folder, _INCLUDE.findall(text))]
         waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
@@ -41,6 +43,11 @@ def kernel_files(kernels: Iterable[str], own: Mapping[str, str] | None = None) -
             waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]
     header = runtime_dir() / "include" / "mcugrad.h"
     return sorted({*found, header}, key=lambda p: p.name)
+
+
+def text_of(path: Path, own: Mapping[str, str]) -> str:
+    """A runtime file as a project has it."""
+    return own[path.name] if path.name in own else path.read_text(encoding="utf-8")
 
 
 def implementation(kernel: str, core: str, assembly: bool) -> dict[str, str]:

@@ -13,7 +13,7 @@ from mcugrad import __version__
 from mcugrad.emit.c_source import Printer, number, table, wrap
 from mcugrad.emit.environment import template_environment
 from mcugrad.emit.identity import model_hash
-from mcugrad.emit.kernels import kernel_files
+from mcugrad.emit.kernels import kernel_files, text_of
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
 from mcugrad.emit.windows import WINDOWS, depthwise_windows
 from mcugrad.graph import Model
@@ -73,7 +73,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     environment = template_environment("mcugrad.emit")
     environment.filters["wrap"] = wrap
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
-    files |= {path.name: own.get(path.name) or path.read_text(encoding="utf-8") for path in runtime}
+    files |= {path.name: text_of(path, own) for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
     descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
     return Project(files, layout, constant_bytes(used, descriptors), identity)
