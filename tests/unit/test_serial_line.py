@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import socket
-import threading
 import zlib
 from pathlib import Path
 
@@ -15,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_support import FAKE_INPUTS, FAKE_OUTPUTS, clusters, targets
-from mcugrad.device import Device, DeviceError, DeviceResetError, is_port
+from mcugrad.device import Device, DeviceError, DeviceResetError
 from mcugrad.device.exchange import Exchange
 from mcugrad.device.frames import PAYLOAD, Decoder, Frame, decode, encode
 from mcugrad.device.protocol import Found, Status, Verb
-from mcugrad.device.transport import open_line
 from mcugrad.errors import McugradError
 from mcugrad.simulate.session import Schedule
 from serial_memory import Library, MemoryLine, NoisyLine
@@ -419,21 +416,3 @@ def test_a_device_that_falls_silent(library: Library) -> None:
     line.write = lambda data: None  # type: ignore[method-assign]
     with pytest.raises(DeviceError, match="has stopped answering"):
         exchange.call(Verb.STATISTICS)
-
-
-def test_a_file_is_no_port_wherever_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("COM1").write_bytes(b"a state")
-    assert [is_port(name) for name in ("COM1", "a.state")] == [False, False]
-    assert all(map(is_port, ("COM3", "/dev/ttyACM7", "/dev/null", "tcp:localhost:4444", "unix:/tmp/uart")))
-
-
-def test_a_socket_that_nobody_listens_to_yet_is_waited_for(tmp_path: Path) -> None:
-    """QEMU's has a name before it listens; one that nobody comes to is an error."""
-    address = str(tmp_path / "uart")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(address)
-        threading.Timer(0.1, server.listen).start()
-        open_line(f"unix:{address}").close()
-    with pytest.raises(McugradError, match="cannot be reached"):
-        open_line(f"unix:{address}")
