@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcugrad.program import Buffer, KernelCall, Null, Ref, Struct
+from mcugrad.program import Buffer, Field, KernelCall, Null, Ref, Struct
 
 PLANE_PITCH, WIDE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 72, 1024, 256  # as in mg_depthwise.h
 
@@ -41,6 +41,11 @@ def subset(inputs: tuple[Ref | Null, int], outputs: tuple[Ref | Null, int], held
     """mg_subset_t; of either side the runs that train and their number."""
     sides = (("inputs", inputs[0]), ("outputs", outputs[0]), ("n_inputs", inputs[1]), ("n_outputs", outputs[1]))
     return Struct("mg_subset_t", (*sides, ("held", held)))
+
+
+def subset_of(call: KernelCall) -> dict[str, Field] | None:
+    """The mg_subset_t that an update of weights is given."""
+    return next((dict(a.fields) for a in call.args if isinstance(a, Struct) and a.type == "mg_subset_t"), None)
 
 
 def geometry(call: KernelCall) -> dict[str, Any]:

@@ -163,6 +163,8 @@ void mg_requantize_s8(const mg_requantize_t *g, const mg_box_t *box, const int8_
 /* Bit i of bits (bit i % 8 of byte i / 8) says whether min < y[i] < max; (n + 7) / 8 bytes. What the backward needs of an
  * activation that no weight gradient reads: its straight-through mask, in an eighth of the memory. */
 void mg_mask_bits(const int8_t *restrict y, int32_t n, int32_t min, int32_t max, uint8_t *restrict bits);
+/* y[i] = x[i], n elements: what the backward needs of an activation that dies. */
+void mg_copy_s8(const int8_t *restrict x, int32_t n, int8_t *restrict y);
 /* n bytes of v (the border of Pad). */
 void mg_fill_s8(int8_t *y, int32_t n, int8_t v);
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcugrad.plan.gradients import use_panels_backward
 from mcugrad.plan.inplace import merge_inplace, overlap_channels
+from mcugrad.plan.keep import keep_trained_channels
 from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
@@ -44,7 +45,8 @@ def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, i
 def _lowered(model: Model, step: TrainingStep | None) -> Program:
     from mcugrad.plan.lower import lower_forward, lower_step
 
-    return pack_masks(use_panels(split_weights(lower_forward(model) if step is None else lower_step(model, step))))
+    program = lower_forward(model) if step is None else lower_step(model, step)
+    return pack_masks(keep_trained_channels(use_panels(split_weights(program))))
 
 
 def _ordered(program: Program) -> Program:

@@ -32,14 +32,19 @@ def _limits(program: Program, name: str) -> Limits | None:
     """The mask's limits if every backward reader only masks with the activation, and with the same ones."""
     found: set[Limits] = set()
     for call in program.phase("backward"):
-        reads = sum(program.root(n) == name for n in call.reads)
-        store = call.store
-        masks = store is not None and store.mask is not None and program.root(store.mask) == name
+        reads, store = sum(program.root(n) == name for n in call.reads), call.store
+        masks = masks_with(program, call, name)
         if reads != int(masks):
             return None
         if masks and store is not None:
             found.add((store.mask_min, store.mask_max))
     return found.pop() if len(found) == 1 else None
+
+
+def masks_with(program: Program, call: KernelCall, name: str) -> bool:
+    """Whether what `call` stores passes only where activation `name` did not saturate."""
+    store = call.store
+    return store is not None and store.mask is not None and program.root(store.mask) == name
 
 
 def _bits(activation: Buffer) -> Buffer:
@@ -55,7 +60,7 @@ def _pack(activation: Buffer, limits: Limits, bits: str) -> KernelCall:
 
 def _use(program: Program, call: KernelCall, name: str, bits: str) -> KernelCall:
     store = call.store
-    if store is None or store.mask is None or program.root(store.mask) != name:
+    if store is None or not masks_with(program, call, name):
         return call
     packed = replace(store, mask=bits)
     args = tuple(packed if isinstance(a, Store) else a for a in call.args)

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcugrad.descriptors import geometry
+from mcugrad.descriptors import geometry, subset_of
 from mcugrad.plan.gradients import is_pointwise_dgrad
 from mcugrad.plan.panels import CONVOLUTION, in_pairs, is_dense
-from mcugrad.program import Argument, Buffer, Field, KernelCall, Kind, Null, Program, Struct
+from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Struct
 
 
 def split_weights(program: Program) -> Program:
@@ -32,17 +32,13 @@ def split_weights(program: Program) -> Program:
 
 def _first_channels(update: KernelCall) -> int:
     """How many input channels SRAM has to hold, even so that pairs begin behind them; 0: all."""
-    subset = _subset(update)
+    subset = subset_of(update)
     if subset is None or not isinstance(subset["inputs"], Null):
         return 0
     n, g = subset["n_inputs"], geometry(update)
     assert isinstance(n, int)
     n += n % 2
     return n if g["groups"] == 1 and n < g["in_c"] else 0
-
-
-def _subset(call: KernelCall) -> dict[str, Field] | None:
-    return next((dict(a.fields) for a in call.args if isinstance(a, Struct) and a.type == "mg_subset_t"), None)
 
 
 def _takes_parts(call: KernelCall, weight: str) -> bool:
