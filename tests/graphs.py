@@ -46,6 +46,17 @@ def residual_2d(seed: int = 0, outputs: int = 5) -> onnx.ModelProto:
     return b.model((1, 3, 13, 11), y)
 
 
+def separable() -> onnx.ModelProto:
+    """(1, 3, 8, 8) -> (1, 4): 1x1 to 32 channels, 1x1, depthwise and 1x1 again, as wide, with Relu; mean, Gemm."""
+    b = Builder()
+    x = b.node("Relu", _conv(b, "x", "stem", 3, 32, 1))
+    x = b.node("Relu", _conv(b, x, "first", 32, 32, 1))
+    x = b.node("Relu", _conv(b, x, "depthwise", 32, 32, 3, group=32, pads=[1] * 4))
+    x = b.node("Relu", _conv(b, x, "last", 32, 32, 1))
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    return b.model((1, 3, 8, 8), b.node("Gemm", x, b.random(4, 32, scale=0.3), b.random(4), transB=1, name="head"))
+
+
 def _conv(
     b: Builder,
     x: str,

@@ -142,6 +142,7 @@ RESULTS = {
         for t in ERROR_TYPES
     },
     "mg_fully_connected_update_weight_s8": ctypes.c_uint32,
+    "mg_conv2d_pointwise_backward_s8": ctypes.c_uint32,
     "mg_loss_watch": ctypes.c_bool,
     "mg_loss_improved": ctypes.c_bool,
     "mg_mean_square_f32": ctypes.c_float,

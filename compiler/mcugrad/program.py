@@ -194,7 +194,8 @@ Phase = Literal["forward", "backward"]
 
 @dataclass(frozen=True)
 class KernelCall:
-    """One call of a C kernel. `inplace` lists (output, input) pairs that may share their bytes."""
+    """One call of a C kernel. `inplace` lists (output, input) pairs that may share their bytes. `dgrad_macs`: those of
+    the gradient by the input, where a call that updates weights makes that too."""
 
     kernel: str
     layer: str
@@ -205,6 +206,7 @@ class KernelCall:
     phase: Phase = "forward"
     work: Work = "other"
     macs: int = 0
+    dgrad_macs: int = 0
     inplace: tuple[tuple[str, str], ...] = ()
     returns_saturated: bool = False
     result: str | None = None  # a scalar buffer that takes the return value

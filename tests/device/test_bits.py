@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from firmware_support import EMULATED
-from graphs import residual_2d, samples, watch
+from graphs import residual_2d, samples, separable, watch
 from mcugrad.pipeline import Compiled, Options, compile_file
 from mcugrad.simulate.board import load_board
 from mcugrad.simulate.build import build, read_manifest
@@ -72,6 +72,13 @@ def asymmetric() -> onnx.ModelProto:
     return quantized(model, samples(model), QuantizerOptions("QOperator", "QUInt8", False, True, "QUInt8", True))
 
 
+PART_OF_A_BLOCK = """
+head = true
+bias.last = 4
+weight = { first = 0.5, depthwise = 1.0, last = 1.0 }
+"""
+
+
 @dataclass(frozen=True)
 class Case:
     """A model, how it trains, and at which rate."""
@@ -87,6 +94,7 @@ CASES = {
     "watch-sparse": Case(watch, SPARSE_WATCH),
     "residual-all": Case(residual_2d, "all"),
     "residual-float": Case(residual_2d, FLOAT_ERRORS),
+    "separable-part": Case(separable, PART_OF_A_BLOCK),
     "asymmetric-all": Case(asymmetric, "all"),
     "asymmetric-float": Case(asymmetric, ASYMMETRIC.format("float32")),
     "asymmetric-wide": Case(asymmetric, ASYMMETRIC.format("int16")),

@@ -9,9 +9,9 @@ import onnx
 from frontend_graphs import Builder
 from graphs import imported, residual_2d
 from mcugrad.pipeline import compile_model
-from mcugrad.plan.gradients import DGRAD, DGRAD_BY_PANELS, LEAST_BYTES, UPDATES, use_panels_backward
+from mcugrad.plan.gradients import DGRAD, DGRAD_BY_PANELS, UPDATES, use_panels_backward
 from mcugrad.plan.place import place
-from mcugrad.program import Kind, Program, Struct, Value
+from mcugrad.program import Program, Ref, Struct, Value
 
 UPDATE = "mg_conv2d_update_weight_s8"
 
@@ -53,13 +53,28 @@ def test_pointwise_gradients_multiply_panels_and_no_others() -> None:
     assert {"point", "wide", "grouped", "dilated", "last"} <= set(_calls(padded, DGRAD))
 
 
-def test_scratch_takes_what_the_busiest_call_leaves() -> None:
+def test_scratch_takes_what_the_busiest_call_leaves_and_at_that_one_as_little_as_can_be() -> None:
     program = compile_model(imported(_bottleneck()), "all").program
-    scratch = {b.layer: b.elements for b in program.buffers.values() if b.kind is Kind.SCRATCH and ".e.panel" in b.name}
-    panels = {layer: args[3] for layer, args in _calls(program, DGRAD_BY_PANELS).items()}
-    assert panels == dict.fromkeys(scratch, Value(9))
-    assert scratch == {"narrow": (4 * 9 + 2) * 8, "expand": (4 * 9 + 2) * 12}  # 36 positions at once
-    assert program.arena_bytes <= place(_without(program)).arena_bytes + LEAST_BYTES
+    assert _dgrad_panels(program) == {"narrow": (5, (4 * 5 + 2) * 8), "expand": (1, (4 + 2) * 12)}
+    one_panel = 2 * (4 + 2) * 36  # bytes, of four input channels of `expand`
+    assert program.arena_bytes <= place(_without(program)).arena_bytes + one_panel
+
+
+def test_scratch_takes_what_the_arena_may_have_for_speed() -> None:
+    program = compile_model(imported(_bottleneck()), "all", arena=4096).program
+    assert _dgrad_panels(program) == {"narrow": (9, (4 * 9 + 2) * 8), "expand": (9, (4 * 9 + 2) * 12)}
+    assert program.arena_bytes <= 4096
+
+
+def _dgrad_panels(program: Program) -> dict[str, tuple[object, int]]:
+    """Of gradients by the input, how many panels at once and the elements of their scratch."""
+    found = {}
+    for layer, args in _calls(program, DGRAD_BY_PANELS).items():
+        panels, scratch = args[3:5]
+        assert isinstance(panels, Value)
+        assert isinstance(scratch, Ref)
+        found[layer] = panels.value, program.buffers[scratch.buffer].elements
+    return found
 
 
 def test_a_program_with_panels_has_no_more_to_give() -> None:

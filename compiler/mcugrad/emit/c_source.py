@@ -60,8 +60,8 @@ class Call:
     text: str
     comment: str
     store: str = ""  # initialiser of mg_store_t
-    ratio: str = ""  # state field that predicts the scale; "" for float32 errors
-    scale_slot: int = -1
+    ratio: str = ""  # state field that predicts the scale; "" for float32 errors and where the kernel does that itself
+    scale_slot: int = -1  # of the scale; -1 for float32 errors
 
 
 @dataclass
@@ -113,8 +113,9 @@ class Printer:
         store = call.store
         if store is None:
             return Call(index, text, call.layer)
-        scaled = store.out in self.program.ratios
-        ratio = f"m->state.{self.identifier_of(f'{store.out}.ratio')}[0]" if scaled else ""
+        scaled, state = store.out in self.program.ratios, f"{store.out}.ratio"
+        predicted = scaled and state not in call.writes
+        ratio = f"m->state.{self.identifier_of(state)}[0]" if predicted else ""
         slot = self.program.ratios.index(store.out) if scaled else -1
         return Call(index, text, call.layer, self._store(store), ratio, slot)
 

@@ -60,7 +60,8 @@ def manifest(
 
 def macs(program: Program) -> dict[str, int]:
     """Multiply-accumulates of one step by kind of work."""
-    return {w: sum(c.macs for c in program.calls if c.work == w) for w in ("forward", "dgrad", "wgrad")}
+    found = {w: sum(c.macs for c in program.calls if c.work == w) for w in ("forward", "dgrad", "wgrad")}
+    return {**found, "dgrad": found["dgrad"] + sum(c.dgrad_macs for c in program.calls)}
 
 
 def _prefix(program: Program) -> dict[str, Any] | None:
@@ -172,7 +173,8 @@ def _call(index: int, call: KernelCall) -> dict[str, Any]:
         "op": call.op,
         "phase": call.phase,
         "work": call.work,
-        "macs": call.macs,
+        "macs": call.macs + call.dgrad_macs,
+        **({"dgrad_macs": call.dgrad_macs} if call.dgrad_macs else {}),
         "reads": list(dict.fromkeys(call.reads)),
         "writes": list(call.writes),
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcugrad.plan.gradients import use_panels_backward
 from mcugrad.plan.inplace import merge_inplace, overlap_channels
+from mcugrad.plan.join import join_all, join_where_needed
 from mcugrad.plan.keep import keep_trained_channels
 from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
@@ -34,7 +35,11 @@ def plan(
         program = stream_pushed(program, _least_arena, arena)
     elif stream:
         program = stream_where_needed(program, _least_arena, arena)
-    return use_strips(place(_ordered(program)))
+    ordered = join_where_needed(schedule(program), _arena, arena)
+    placed = place(_with_scratch(ordered, arena))
+    if 0 < arena < placed.arena_bytes:  # gaps between buffers: less scratch
+        placed = place(_with_scratch(ordered))
+    return use_strips(placed)
 
 
 def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, int]]:
@@ -49,9 +54,14 @@ def _lowered(model: Model, step: TrainingStep | None) -> Program:
     return pack_masks(keep_trained_channels(use_panels(split_weights(program))))
 
 
-def _ordered(program: Program) -> Program:
-    return use_panels_of_unpacked(use_panels_backward(overlap_channels(merge_inplace(schedule(program)))))
-
-
 def _least_arena(program: Program) -> int:
-    return busiest(_ordered(program)).size
+    return _arena(join_all(schedule(program)))
+
+
+def _arena(ordered: Program) -> int:
+    return busiest(_with_scratch(ordered)).size
+
+
+def _with_scratch(ordered: Program, arena: int = 0) -> Program:
+    shared = overlap_channels(merge_inplace(ordered))
+    return use_panels_of_unpacked(use_panels_backward(shared, arena), arena)

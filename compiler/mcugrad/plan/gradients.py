@@ -3,7 +3,7 @@
 By the input: a panel is four positions of the error, expanded to int16 once for all input channels, and the weights are
 transposed two channels at a time for as many panels as there are. By the weight: four channels of the input, expanded
 once for all output channels. The panels are scratch that lives for one call. It is free as long as no more bytes are
-alive than at the busiest call; beyond that a gradient gets what it needs at least.
+alive than at the busiest call; beyond that a gradient gets one panel.
 
 A dense layer has one position: too few for a panel, and its own kernels need no scratch.
 """
@@ -17,6 +17,7 @@ from mcugrad.descriptors import geometry, split_weights
 from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Null, Program, Ref, Struct, Value
 
+UPDATE, JOINED = "mg_conv2d_update_weight_s8", "mg_conv2d_pointwise_backward_s8"
 DGRAD, DGRAD_BY_PANELS = "mg_conv2d_dgrad_s8", "mg_conv2d_pointwise_dgrad_s8"
 UPDATES = {
     f"mg_conv2d_update_weight_{rounding}s8": f"mg_conv2d_pointwise_update_weight_{rounding}s8"
@@ -24,41 +25,55 @@ UPDATES = {
 }
 DENSE = {
     DGRAD: "mg_fully_connected_dgrad_s8",
-    "mg_conv2d_update_weight_s8": "mg_fully_connected_update_weight_s8",
+    UPDATE: "mg_fully_connected_update_weight_s8",
 }
-LEAST_BYTES = 4096
 
 
-def use_panels_backward(program: Program) -> Program:
-    """Give every such gradient its scratch and the kernel that expects it. Wants the calls in their final order."""
+def use_panels_backward(program: Program, arena: int = 0) -> Program:
+    """Give every such gradient its scratch, within `arena` bytes if there are as many, and the kernel that expects it.
+    Wants the calls in their final order."""
     buffers, calls = dict(program.buffers), []
-    for call, free in zip(program.calls, room_of_calls(program), strict=True):
+    for call, room in zip(program.calls, room_of_calls(program, arena), strict=True):
         if call.kernel in DENSE and _is_dense(geometry(call)):
             calls.append(replace(call, kernel=DENSE[call.kernel]))
-            continue
-        if not is_pointwise_gradient(call):
+        elif is_pointwise_gradient(call):
+            panels, elements = _panels(call, room)
+            name = f"{call.layer}.{'e' if call.kernel == DGRAD else 'w'}.panel"
+            buffers[name] = Buffer(name, "int16", (elements,), Kind.SCRATCH, call.layer)
+            calls.append(_with_panels(program, call, panels, name))
+        else:
             calls.append(call)
-            continue
-        room = max(LEAST_BYTES, free)
-        panels, elements = _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
-        kind = "e" if call.kernel == DGRAD else "w"
-        scratch = Buffer(f"{call.layer}.{kind}.panel", "int16", (elements,), Kind.SCRATCH, call.layer)
-        buffers[scratch.name] = scratch
-        before, last = call.args[:-1], call.args[-1]
-        if call.kernel == DGRAD:
-            before = (*before[:-1], split_weights(buffers[call.reads[1]]))
-        args: tuple[Argument, ...] = (*before, Value(panels), Ref(scratch.name), last)
-        kernel = DGRAD_BY_PANELS if call.kernel == DGRAD else UPDATES[call.kernel]
-        calls.append(replace(call, kernel=kernel, args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
+
+
+def _panels(call: KernelCall, room: int) -> tuple[int, int]:
+    """How many panels at once fit into `room` bytes, at least one, and the int16 elements that they take."""
+    if call.kernel == JOINED:
+        return _joined_panels(call, room)
+    return _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
+
+
+def _with_panels(program: Program, call: KernelCall, panels: int, scratch: str) -> KernelCall:
+    """`call` of the kernel that works in `scratch`."""
+    work: tuple[Argument, ...] = (Value(panels), Ref(scratch))
+    kernel = {**UPDATES, DGRAD: DGRAD_BY_PANELS, JOINED: JOINED}[call.kernel]
+    last = 3 if call.kernel == JOINED else 1  # arguments behind the scratch: the output, and of a joined call its scale
+    before, after = call.args[:-last], call.args[-last:]
+    if call.kernel == DGRAD:
+        before = (*before[:-1], split_weights(program.buffers[call.reads[1]]))
+    return replace(call, kernel=kernel, args=(*before, *work, *after), writes=(*call.writes, scratch))
 
 
 def is_pointwise_gradient(call: KernelCall) -> bool:
     """Every output reads one position. A gradient by the input wants four of them: that is a panel."""
-    if call.kernel not in (DGRAD, *UPDATES):
+    if call.kernel not in (DGRAD, JOINED, *UPDATES) or _has_panels(call):
         return False
     g = geometry(call)
     return _is_pointwise(g) and (call.kernel in UPDATES or g["in_h"] * g["in_w"] >= 4)
+
+
+def _has_panels(call: KernelCall) -> bool:
+    return any(name.endswith(".panel") for name in call.writes)
 
 
 def _is_pointwise(g: dict[str, Any]) -> bool:
@@ -92,3 +107,15 @@ def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
     row = -(-g["in_h"] * g["in_w"] // 4) * 4
     panels = panels_at_once(-(-inputs // 4), (room - 4 * row) // (8 * row))
     return panels, (4 * panels + 2) * row
+
+
+def _joined_panels(call: KernelCall, room: int) -> tuple[int, int]:
+    """How many panels of four input channels, and of four positions, at once, and the int16 elements for these and the
+    error of these channels."""
+    g = geometry(call)
+    positions = g["in_h"] * g["in_w"]
+    row, even = -(-positions // 4) * 4, g["out_c"] + g["out_c"] % 2
+    longer = max(row, even)
+    most = (room - 4 * longer) // (8 * longer + 4 * positions)
+    panels = panels_at_once(-(-g["in_c"] // 4), most)
+    return panels, 2 * panels * positions + (4 * panels + 2) * longer

@@ -1,8 +1,8 @@
 """Program -> Program that keeps of an activation only the channels that a weight gradient will read.
 
-Where the first input channels of a layer train, its gradient reads those of its input and no others. They are copied when
-the forward is done with the whole, which then dies. What else the backward asks of it must be its straight-through mask
-(masks.py, which comes after and packs that).
+Where the first input channels of a layer train, its gradient reads those of its input and no others. They are copied
+when the forward is done with the whole, which then dies. What else the backward asks of it must be its straight-through
+mask (masks.py, which comes after and packs that).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def keep_trained_channels(program: Program) -> Program:
 
 
 def _channels(program: Program, name: str) -> int:
-    """How many of the first channels the weight gradients read; 0 where anybody reads more than a mask or first channels."""
+    """How many of the first channels the weight gradients read; 0 where somebody reads others, not just a mask."""
     needed = [0]
     for call in program.phase("backward"):
         reads = sum(program.root(n) == name for n in call.reads)

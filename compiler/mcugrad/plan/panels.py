@@ -40,10 +40,11 @@ def use_panels(program: Program) -> Program:
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
-def use_panels_of_unpacked(program: Program) -> Program:
-    """The same for what `use_panels` left, where the arena need not grow for it. Wants calls in their final order."""
+def use_panels_of_unpacked(program: Program, arena: int = 0) -> Program:
+    """The same for what `use_panels` left, where the arena need not grow for it, or to `arena` bytes at most. Wants
+    calls in their final order."""
     buffers, calls = dict(program.buffers), []
-    for call, room in zip(program.calls, room_of_calls(program), strict=True):
+    for call, room in zip(program.calls, room_of_calls(program, arena), strict=True):
         panels, elements = _strip(program, call, room) if is_dense(call) and call.kernel == CONVOLUTION else (0, 0)
         if panels == 0:
             calls.append(call)

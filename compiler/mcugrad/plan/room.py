@@ -8,10 +8,11 @@ from mcugrad.program import Program
 MOST_PANELS = 16
 
 
-def room_of_calls(program: Program) -> list[int]:
-    """At each call, the bytes by which fewer are alive than at the busiest one; calls are in their final order."""
+def room_of_calls(program: Program, arena: int = 0) -> list[int]:
+    """At each call, the bytes by which fewer are alive than at the busiest one, or than `arena` if that is more; calls
+    are in their final order."""
     alive = bytes_alive(program)
-    return [max(alive) - live for live in alive]
+    return [max(arena, *alive) - live for live in alive]
 
 
 def panels_at_once(wanted: int, most: int) -> int:

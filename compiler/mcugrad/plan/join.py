@@ -1,0 +1,89 @@
+"""Program -> Program in which the error by a pointwise convolution's input takes the place of that input.
+
+The gradient by the weights reads the input, and the gradient by the input the old weights: one by one they need both
+tensors whole. Joined in one call (mg_conv2d_pointwise_backward_s8) they go through the input channels in groups: the
+error of a group is made beside, the weights of the group move, and the error overwrites the channels that nobody reads
+again. That costs instructions, since the error of the output is expanded once a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from mcugrad.descriptors import geometry, subset_of
+from mcugrad.plan.gradients import JOINED, UPDATE, is_pointwise_dgrad, is_pointwise_gradient
+from mcugrad.program import Argument, KernelCall, Kind, Null, Program, Ref
+
+Pair = tuple[int, int]  # indices of a gradient by the input and of the update of the weights that it reads
+
+
+def join_where_needed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
+    """Join the fewest pairs, the largest tried first, with which `arena` is at most `limit`, or where that cannot be as
+    small as with all of them. Wants the calls in their final order."""
+    pairs = _pairs(program)
+    goal = max(limit, arena(_join(program, pairs)))
+    kept = list(pairs)
+    for pair in sorted(pairs, key=lambda p: program.calls[p[0]].macs, reverse=True):
+        fewer = [p for p in kept if p != pair]
+        if arena(_join(program, fewer)) <= goal:
+            kept = fewer
+    return _join(program, kept)
+
+
+def join_all(program: Program) -> Program:
+    """Join every pair."""
+    return _join(program, _pairs(program))
+
+
+def _pairs(program: Program) -> list[Pair]:
+    updates = {c.writes[0]: i for i, c in enumerate(program.calls) if c.kernel == UPDATE and is_pointwise_gradient(c)}
+    found = [(i, updates.get(c.reads[1], -1)) for i, c in enumerate(program.calls) if is_pointwise_dgrad(c)]
+    return [(dgrad, update) for dgrad, update in found if update > dgrad and _may_join(program, dgrad, update)]
+
+
+def _may_join(program: Program, dgrad: int, update: int) -> bool:
+    """Whether all input channels train, by int8 errors, the input dies with that, and nobody needs the error before."""
+    store, x = program.calls[dgrad].store, program.root(program.calls[update].reads[1])
+    assert store is not None
+    if store.out not in program.ratios or not _all_inputs_train(program.calls[update]):
+        return False
+    int8 = all(program.buffers[n].dtype == "int8" for n in (store.out, store.skip, store.mask) if n is not None)
+    between = program.calls[dgrad + 1 : update]
+    used = any(program.root(n) in (store.out, x) for c in between for n in (*c.reads, *c.writes))
+    dies = program.buffers[x].kind is Kind.ACTIVATION and program.lifetimes()[x][1] == update
+    return int8 and dies and not used
+
+
+def _all_inputs_train(update: KernelCall) -> bool:
+    """An even number of them: the gradient by the input makes two at a time."""
+    subset, channels = subset_of(update), geometry(update)["in_c"]
+    assert subset is not None
+    return isinstance(subset["inputs"], Null) and subset["n_inputs"] == channels and channels % 2 == 0
+
+
+def _join(program: Program, pairs: Iterable[Pair]) -> Program:
+    """The joined call stands where the update stood."""
+    calls: list[KernelCall | None] = list(program.calls)
+    for dgrad, update in pairs:
+        calls[dgrad], calls[update] = None, _joined(program, program.calls[dgrad], program.calls[update])
+    return replace(program, calls=tuple(c for c in calls if c is not None))
+
+
+def _joined(program: Program, dgrad: KernelCall, update: KernelCall) -> KernelCall:
+    store = dgrad.store
+    assert store is not None
+    assert program.unit is not None
+    ratio = f"{store.out}.ratio"
+    *head, weight = update.args
+    args: tuple[Argument, ...] = (*head, weight, Ref(ratio), Ref(program.unit), store)
+    reads = (*dgrad.reads, *(n for n in update.reads if n not in dgrad.reads), ratio, program.unit)
+    return replace(
+        update,
+        kernel=JOINED,
+        args=args,
+        reads=reads,
+        writes=(store.out, *update.writes, ratio),
+        dgrad_macs=dgrad.macs,
+        inplace=((store.out, update.reads[1]),),
+    )
