@@ -68,7 +68,7 @@ def test_scratch_takes_what_the_arena_may_have_for_speed() -> None:
 
 def _dgrad_panels(program: Program) -> dict[str, tuple[object, int]]:
     """Of gradients by the input, how many panels at once and the elements of their scratch."""
-    found = {}
+    found: dict[str, tuple[object, int]] = {}
     for layer, args in _calls(program, DGRAD_BY_PANELS).items():
         panels, scratch = args[3:5]
         assert isinstance(panels, Value)
