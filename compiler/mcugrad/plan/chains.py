@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from mcugrad.descriptors import geometry
-from mcugrad.program import KernelCall, Kind, Program
+from mcugrad.descriptors import depthwise_scratch, geometry
+from mcugrad.program import Buffer, KernelCall, Kind, Program
 
 CONV, DEPTHWISE, ADD = "mg_conv2d_rows_s8", "mg_depthwise_conv2d_rows_s8", "mg_add_s8"
 
@@ -129,6 +130,25 @@ def distance(chain: Chain, x_row: int, y_row: int) -> int:
             needed = min(needed, row + 1)
         found = max(found, (row + chain.stages[last].count(row)) * y_row - needed * x_row)
     return found
+
+
+def row_bytes(tensor: Buffer) -> int:
+    """Bytes of a row of all channels."""
+    return tensor.shape[1] * tensor.shape[3]
+
+
+def scratch_bytes(program: Program, stage: Stage) -> int:
+    """What a stage works in."""
+    if stage.call.kernel == DEPTHWISE:
+        return 2 * depthwise_turn_scratch(geometry(stage.call), stage.turn)
+    return sum(program.buffers[n].nbytes for n in stage.call.writes if n != stage.y)
+
+
+def depthwise_turn_scratch(g: dict[str, Any], rows: int) -> int:
+    """int16 elements that `rows` rows of a depthwise convolution need; fewer than a whole layer."""
+    kernel, out = (g["out_c"], 1, g["k_h"], g["k_w"]), (1, g["out_c"], g["out_h"], g["out_w"])
+    steps = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
+    return depthwise_scratch(kernel, out, steps, rows)
 
 
 def find_chains(program: Program) -> list[Chain]:

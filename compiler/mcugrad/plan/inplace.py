@@ -43,11 +43,25 @@ def overlap_channels(program: Program) -> Program:
 
 def _channels_apart(call: KernelCall) -> tuple[str, str, int] | None:
     """(output, input, bytes by which that must begin behind it); None where channels are read in several tiles."""
-    g = geometry(call)
-    attrs = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
-    source, target = ((g[f"{side}_c"], g[f"{side}_h"], g[f"{side}_w"]) for side in ("in", "out"))
-    if call.kernel == DEPTHWISE_DGRAD:  # a forward of stride 1 from the errors
-        source, target, attrs = target, source, {**attrs, "stride": (1, 1)}
-    if not in_one_tile((1, 1, g["k_h"], g["k_w"]), (1, *target), attrs):
+    if not reads_channels_whole(call):
         return None
-    return call.writes[0], call.reads[0], max(0, math.prod(target) - math.prod(source))
+    read, written = (math.prod(_dims(call, side)) for side in _sides(call))
+    return call.writes[0], call.reads[0], max(0, written - read)
+
+
+def reads_channels_whole(call: KernelCall) -> bool:
+    """Whether a depthwise convolution, or its gradient by the input, has read all of a channel before it writes any."""
+    g = geometry(call)
+    strides = (1, 1) if call.kernel == DEPTHWISE_DGRAD else (g["stride_h"], g["stride_w"])
+    attrs = {"stride": strides, "dilation": (g["dilation_h"], g["dilation_w"])}
+    return in_one_tile((1, 1, g["k_h"], g["k_w"]), (1, *_dims(call, _sides(call)[1])), attrs)
+
+
+def _sides(call: KernelCall) -> tuple[str, str]:
+    """Which side of the geometry is read and which written: a gradient is a forward from the errors."""
+    return ("out", "in") if call.kernel == DEPTHWISE_DGRAD else ("in", "out")
+
+
+def _dims(call: KernelCall, side: str) -> tuple[int, int, int]:
+    g = geometry(call)
+    return g[f"{side}_c"], g[f"{side}_h"], g[f"{side}_w"]

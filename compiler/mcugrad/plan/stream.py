@@ -12,11 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from mcugrad.descriptors import conv2d_rows, depthwise_scratch, geometry, layout
+from mcugrad.descriptors import conv2d_rows, geometry, layout
 from mcugrad.errors import McugradError
-from mcugrad.plan.chains import ADD, CONV, DEPTHWISE, Chain, Stage, distance, find_chains, ring_rows
+from mcugrad.plan.chains import (
+    ADD,
+    CONV,
+    DEPTHWISE,
+    Chain,
+    Stage,
+    distance,
+    find_chains,
+    ring_rows,
+    row_bytes,
+    scratch_bytes,
+)
+from mcugrad.plan.cuts import cut
 from mcugrad.program import (
     Arena,
     Argument,
@@ -43,7 +54,7 @@ WIDENED, ROW = 3, 200  # instructions an element, a channel's turn: fits what mc
 def stream_where_needed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
     """Stream the fewest chains, the dearest left out first, with which `arena` is at most `limit`, or where that cannot
     be as small as with all of them."""
-    chains = find_chains(program)
+    chains = cut(program, find_chains(program))
     goal = max(limit, arena(stream(program, chains)))
     return stream(program, _longest_turns(program, _fewest(program, chains, arena, goal), arena, goal))
 
@@ -51,7 +62,7 @@ def stream_where_needed(program: Program, arena: Callable[[Program], int], limit
 def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[int, int]]:
     """(what `arena` says, instructions that streaming adds as far as they can be estimated), from the smallest arena to
     no streaming; each is the cheapest of its arena or smaller ones that leaving out one chain after another finds."""
-    chains, points = find_chains(program), list[tuple[int, int]]()
+    chains, points = cut(program, find_chains(program)), list[tuple[int, int]]()
     while True:
         size = arena(stream(program, chains))
         chains = _fewest(program, chains, arena, size)
@@ -95,7 +106,7 @@ def stream_pushed(program: Program, arena: Callable[[Program], int], limit: int 
 
     Raises McugradError where the first layers cannot be a chain.
     """
-    chains = find_chains(program)
+    chains = cut(program, find_chains(program), pushed=True)
     firsts = _first_chains(program, chains)
     if not firsts:
         layer = program.calls[0].layer
@@ -169,13 +180,9 @@ def _row_tensors(program: Program, chains: Sequence[Chain]) -> set[str]:
     return found
 
 
-def _row_bytes(buffer: Buffer) -> int:
-    return buffer.shape[1] * buffer.shape[3]
-
-
 def _overlap(program: Program, chain: Chain) -> tuple[str, str, int]:
     x, y = program.buffers[chain.x], program.buffers[chain.y]
-    return chain.y, chain.x, distance(chain, _row_bytes(x), _row_bytes(y))
+    return chain.y, chain.x, distance(chain, row_bytes(x), row_bytes(y))
 
 
 def _input_in_rows(program: Program) -> Program:
@@ -243,13 +250,8 @@ class _Builder:
 
     def _scratch(self) -> Buffer:
         """As much as the stage that needs most: they take turns."""
-        size = max(self._scratch_bytes(s) for s in self.chain.stages)
+        size = max(scratch_bytes(self.program, s) for s in self.chain.stages)
         return self._add(Buffer(f"{self.layer}.scratch", "int8", (size,), Kind.SCRATCH, self.layer))
-
-    def _scratch_bytes(self, stage: Stage) -> int:
-        if stage.call.kernel == DEPTHWISE:
-            return 2 * depthwise_turn_scratch(geometry(stage.call), stage.turn)
-        return sum(self.program.buffers[n].nbytes for n in stage.call.writes if n != stage.y)
 
     def _stage(self, stage: Stage) -> Struct:
         rows = conv2d_rows(self._geometry(stage), self._layout(stage.x), self._layout(stage.y))
@@ -281,13 +283,6 @@ class _Builder:
 
     def _place(self, tensor: str) -> Place:
         return Place(self.rings[tensor].name if tensor in self.rings else tensor)
-
-
-def depthwise_turn_scratch(g: dict[str, Any], rows: int) -> int:
-    """int16 elements that `rows` rows of a depthwise convolution need; fewer than a whole layer."""
-    kernel, out = (g["out_c"], 1, g["k_h"], g["k_w"]), (1, g["out_c"], g["out_h"], g["out_w"])
-    steps = {"stride": (g["stride_h"], g["stride_w"]), "dilation": (g["dilation_h"], g["dilation_w"])}
-    return depthwise_scratch(kernel, out, steps, rows)
 
 
 def _swapped(add: Struct, stage: Stage) -> Struct:
