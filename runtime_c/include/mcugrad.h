@@ -199,8 +199,8 @@ void mg_log_softmax_f32(const float *x, int32_t outer, int32_t n, float *y);
 /* *loss = log(sum_i exp(x[i] - max)) - (x[label] - max); d[i] = exp(x[i] - max) / sum - [i == label]. 0 <= label < n. */
 void mg_softmax_cross_entropy_f32(const float *restrict x, int32_t n, int32_t label, float *restrict loss,
                                   float *restrict d);
-/* *loss = (sum_i (x[i] - t[i])^2) * (1/n); d[i] = (x[i] - t[i]) * (2/n). */
-void mg_mse_f32(const float *restrict x, const float *restrict target, int32_t n, float *restrict loss, float *restrict d);
+/* *loss = (sum_i (x[i] - t[i])^2) * (1/n); d[i] = (x[i] - t[i]) * (2/n); d may be x. */
+void mg_mse_f32(const float *x, const float *restrict target, int32_t n, float *restrict loss, float *d);
 /* max_i |x[i]|, at least 1e-30: G, the unit that predicts every error scale of the step. */
 float mg_absmax_f32(const float *x, int32_t n);
 /* dx[i] = sum_o w[o,i] * dy[o] */

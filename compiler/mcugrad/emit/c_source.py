@@ -62,6 +62,7 @@ class Call:
     store: str = ""  # initialiser of mg_store_t
     ratio: str = ""  # state field that predicts the scale; "" for float32 errors and where the kernel does that itself
     scale_slot: int = -1  # of the scale; -1 for float32 errors
+    has_literal: bool = False  # an argument is a compound literal, which lives as long as the block that it stands in
 
 
 @dataclass
@@ -112,12 +113,16 @@ class Printer:
             text = f"const float {call.result} = {text}"
         store = call.store
         if store is None:
-            return Call(index, text, call.layer)
+            literal = any(isinstance(a, Random) or self._is_literal(a) for a in call.args)
+            return Call(index, text, call.layer, has_literal=literal)
         scaled, state = store.out in self.program.ratios, f"{store.out}.ratio"
         predicted = scaled and state not in call.writes
         ratio = f"m->state.{self.identifier_of(state)}[0]" if predicted else ""
         slot = self.program.ratios.index(store.out) if scaled else -1
         return Call(index, text, call.layer, self._store(store), ratio, slot)
+
+    def _is_literal(self, argument: Argument) -> bool:
+        return isinstance(argument, Struct) and not self.program.is_constant(argument)
 
     def _argument(self, argument: Argument) -> str:
         match argument:

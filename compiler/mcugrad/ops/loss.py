@@ -139,7 +139,7 @@ def _lower_mse(low: Lowering, var: relax.Var, call: relax.Call) -> None:
     x, target = (low.name(v) for v in call.args)
     out = low.vector(var, "loss.dlogits")
     args = (Ref(x), Ref(target), Value(low.buffers[x].elements), Ref("loss"), Ref(out))
-    low.call("mg_mse_f32", "loss", "Loss", args, [x, target], [out])
+    low.call("mg_mse_f32", "loss", "Loss", args, [x, target], [out], inplace=((out, x),))
 
 
 mse = define("mse", _scalar, _compute_mse, gradient=_gradient_mse, lower=_lower_loss)

@@ -16,7 +16,7 @@ DEPTHWISE, DEPTHWISE_DGRAD = "mg_depthwise_conv2d_rows_s8", "mg_depthwise_conv2d
 
 def merge_inplace(program: Program) -> Program:
     """Turn (output, input) pairs that calls allow into views where the input is an equally large arena buffer, dead
-    after the call, and neither the sample nor the network's output."""
+    after the call, and neither the sample nor, before the backward, the network's output."""
     for index, call in enumerate(program.calls):
         for output, source in call.inplace:
             if _may_share(program, index, output, source):
@@ -29,7 +29,8 @@ def _may_share(program: Program, index: int, output: str, source: str) -> bool:
     root = program.root(source)
     if program.root(output) != output or not program.buffers[root].in_arena:
         return False
-    if program.buffers[root].kind is Kind.INPUT or root == program.root(program.output):
+    promised = program.calls[index].phase == "forward" and root == program.root(program.output)
+    if program.buffers[root].kind is Kind.INPUT or promised:
         return False
     same_size = program.buffers[root].nbytes == program.buffers[output].nbytes
     return same_size and program.lifetimes()[root][1] == index

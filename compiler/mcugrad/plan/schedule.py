@@ -1,8 +1,9 @@
 """Program -> Program in which the backward calls come in the order that keeps the fewest bytes alive.
 
 Dependencies: a call runs after those that wrote what it reads, and an in-place update of a parameter after everybody
-who reads the old value. Within them a greedy list scheduler takes the call that frees most; ties keep the given order,
-so the result is deterministic. Forward calls keep the order of the ONNX graph.
+who reads the old value. Within them a greedy list scheduler takes the call that frees most, of several the one that
+writes least: while it runs, what it frees is still there. Ties keep the given order, so the result is deterministic.
+Forward calls keep the order of the ONNX graph.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def _order(program: Program, calls: list[KernelCall]) -> list[KernelCall]:
     waiting = set(range(len(calls)))
     while waiting:
         ready = [i for i in sorted(waiting) if not before[i] & waiting]
-        best = min(ready, key=lambda i: (_growth(program, calls[i], i, readers, waiting), i))
+        best = min(ready, key=lambda i: (*_growth(program, calls[i], i, readers, waiting), i))
         order.append(best)
         waiting.remove(best)
     return [calls[i] for i in order]
@@ -40,11 +41,13 @@ def _arena(program: Program, names: tuple[str, ...]) -> set[str]:
     return {r for n in names if program.buffers[r := program.root(n)].in_arena}
 
 
-def _growth(program: Program, call: KernelCall, index: int, readers: dict[str, set[int]], waiting: set[int]) -> int:
-    """Bytes the call adds to the live set minus those whose last reader it is."""
+def _growth(
+    program: Program, call: KernelCall, index: int, readers: dict[str, set[int]], waiting: set[int]
+) -> tuple[int, int]:
+    """Bytes the call adds to the live set minus those whose last reader it is; and bytes it adds."""
     added = sum(program.buffers[n].nbytes for n in _arena(program, call.writes))
     freed = [n for n in _arena(program, call.reads) if readers[n] & waiting == {index}]
-    return added - sum(program.buffers[n].nbytes for n in freed)
+    return added - sum(program.buffers[n].nbytes for n in freed), added
 
 
 def _dependencies(program: Program, calls: list[KernelCall]) -> list[set[int]]:
