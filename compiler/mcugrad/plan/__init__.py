@@ -12,6 +12,7 @@ from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
 from mcugrad.plan.place import busiest, place
 from mcugrad.plan.schedule import schedule
+from mcugrad.plan.share import share_panels
 from mcugrad.plan.split import split_weights
 from mcugrad.plan.stream import frontier, stream_pushed, stream_where_needed
 from mcugrad.plan.strips import use_strips
@@ -39,7 +40,8 @@ def plan(
     placed = place(_with_scratch(ordered, arena))
     if 0 < arena < placed.arena_bytes:  # gaps between buffers: less scratch
         placed = place(_with_scratch(ordered))
-    return use_strips(placed)
+    placed = use_strips(placed)
+    return placed if arena else share_panels(placed)
 
 
 def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, int]]:

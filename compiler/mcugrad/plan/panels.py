@@ -8,6 +8,8 @@ holds.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from mcugrad.plan.room import panels_at_once, room_of_calls
 from mcugrad.program import Argument, Buffer, KernelCall, Kind, Program, Ref, Struct, Value
 
 CONVOLUTION, ONE_POSITION = "mg_conv2d_s8", "mg_fully_connected_s8"
+UNPACKED = "mg_conv2d_panels_s8"
 POSITIONS = {CONVOLUTION: 4, ONE_POSITION: 1}
 
 
@@ -54,7 +57,7 @@ def use_panels_of_unpacked(program: Program, arena: int = 0) -> Program:
         conv, x, _, bias, scale, y = call.args
         work = Value(panels), Ref(scratch.name)
         args: tuple[Argument, ...] = (conv, x, split_weights(buffers[call.reads[1]]), bias, scale, *work, y)
-        calls.append(replace(call, kernel="mg_conv2d_panels_s8", args=args, writes=(*call.writes, scratch.name)))
+        calls.append(replace(call, kernel=UNPACKED, args=args, writes=(*call.writes, scratch.name)))
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
@@ -94,6 +97,14 @@ def _in_pairs(weight: Buffer) -> Buffer:
     assert weight.value is not None, weight.name
     value = in_pairs(weight.value)
     return replace(weight, shape=value.shape, value=value, in_pairs=True)
+
+
+def out_of_pairs(weight: Buffer, conv: Mapping[str, int]) -> Buffer:
+    """Packed weights of a dense convolution as OIHW again."""
+    assert weight.value is not None, weight.name
+    shape = (conv["out_c"], conv["in_c"], conv["k_h"], conv["k_w"])
+    rows = weight.value.transpose(0, 2, 1).reshape(-1, weight.shape[1])[: shape[0], : math.prod(shape[1:])]
+    return replace(weight, shape=shape, value=np.ascontiguousarray(rows.reshape(shape)), in_pairs=False)
 
 
 def is_dense(call: KernelCall) -> bool:
