@@ -2,24 +2,22 @@
 #include "mg_panel.h"
 
 /* Two output channels times `count` panels, of which panel k holds n positions from first + 4 * k on; the last one ends
- * at `end`. y: the even channel's plane; the odd one lies y_channel on unless `lone`. */
-static void multiply_strip(const mg_product_t *pair, const int16_t *panel, int32_t first, int32_t end, int32_t n, bool lone,
+ * at `end`. y: the even channel's plane; the odd one lies pair->y_channel on unless `lone`. Changes pair. */
+static void multiply_strip(mg_product_t *pair, const int16_t *panel, int32_t first, int32_t end, int32_t n, bool lone,
                            int8_t *y) {
-    mg_product_t part = *pair;
-    int8_t buffer[8];
-    if (n < 4 || lone) {
-        part.y_channel = 4;
+    const int32_t whole = n < 4 || lone ? 0 : (end - first) / 4, y_channel = pair->y_channel;
+    if (whole > 0) {
+        mg_panel_product_s8(pair, panel, whole, y + first);
     }
-    for (int32_t i = first; i < end; i += 4, panel += 8 * pair->taps) {
+    int8_t buffer[8]; /* by way of which the others go */
+    pair->y_channel = 4;
+    panel += whole * 8 * pair->taps;
+    for (int32_t i = first + 4 * whole; i < end; i += 4, panel += 8 * pair->taps) {
         int8_t *const to = y + mg_min_i32(i, end - n);
-        if (part.y_channel == pair->y_channel) {
-            mg_panel_product_s8(&part, panel, to);
-            continue;
-        }
-        mg_panel_product_s8(&part, panel, buffer);
+        mg_panel_product_s8(pair, panel, 1, buffer);
         memcpy(to, buffer, (size_t)n);
         if (!lone) {
-            memcpy(to + pair->y_channel, buffer + 4, (size_t)n);
+            memcpy(to + y_channel, buffer + 4, (size_t)n);
         }
     }
 }
@@ -58,7 +56,7 @@ void mg_conv2d_panels_s8(const mg_conv2d_t *c, const int8_t *restrict x, const m
             const int32_t other = lone ? oc : oc + 1;
             const int32_t both_bias[2] = {bias[oc], bias[other]};
             const float both_scale[2] = {scale[oc], scale[other]};
-            const mg_product_t pair = {{pairs, both_bias, both_scale}, 1, taps, plane, c->y_zero, c->y_min, c->y_max};
+            mg_product_t pair = {{pairs, both_bias, both_scale}, 1, taps, plane, c->y_zero, c->y_min, c->y_max};
             gather_pairs(w, k, oc, other, c->k_h * c->k_w, pairs);
             multiply_strip(&pair, scratch, first, end, n, lone, y + oc * plane);
         }

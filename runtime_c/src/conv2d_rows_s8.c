@@ -11,7 +11,7 @@ MG_HOT void multiply_part(const mg_product_t *layer, int32_t oc, int32_t out_c, 
         const mg_weights_t w = {layer->w.w + oc * 2 * layer->taps, bias, scale};
         const mg_product_t part = {w, 1, layer->taps, 4, layer->y_zero, layer->y_min, layer->y_max};
         int8_t buffer[8];
-        mg_panel_product_s8(&part, panel, buffer);
+        mg_panel_product_s8(&part, panel, 1, buffer);
         for (int32_t c = oc; c <= second; c++) {
             memcpy(y + c * layer->y_channel, buffer + (c - oc) * 4, (size_t)n);
         }
@@ -22,7 +22,7 @@ MG_HOT void multiply_part(const mg_product_t *layer, int32_t oc, int32_t out_c, 
 static void multiply(const mg_product_t *layer, int32_t out_c, const int16_t *panel, int32_t n, int8_t *y) {
     const int32_t whole = n == 4 ? 2 * layer->channel_pairs : 0;
     if (whole > 0) {
-        mg_panel_product_s8(layer, panel, y);
+        mg_panel_product_s8(layer, panel, 1, y);
     }
     if (whole < out_c) {
         multiply_part(layer, whole, out_c, panel, n, y);

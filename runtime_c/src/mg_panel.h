@@ -17,11 +17,11 @@ typedef struct {
     int32_t y_zero, y_min, y_max;
 } mg_product_t;
 
-/* y[c * y_channel + position] of 2 * channel_pairs channels and four positions, requantised as mg_conv2d_s8 says. */
-void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, int8_t *restrict y);
+/* y[c * y_channel + 4 * panel + position] of 2 * channel_pairs channels and `count` panels, one after the other, requantised as
+ * mg_conv2d_s8 says. */
+void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panels, int32_t count, int8_t *restrict y);
 
-/* The same of `count` panels, one after the other: y[c * y_channel + 4 * panel + position]. `wide`, aligned to 4 bytes: 4 * taps
- * elements, where the weights of two channels are widened for all of them. */
+/* The same. `wide`, aligned to 4 bytes: 4 * taps elements, where the weights of two channels are widened for all panels. */
 void mg_strip_product_s8(const mg_product_t *p, const int16_t *restrict panels, int32_t count, int16_t *restrict wide,
                          int8_t *restrict y);
 

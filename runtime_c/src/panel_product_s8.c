@@ -1,4 +1,4 @@
-/* A panel times the weights of all output channels, requantised. */
+/* Panels times the weights of all output channels, requantised. */
 #include "mg_panel.h"
 
 #if !MG_ARMV7EM
@@ -17,17 +17,20 @@ MG_HOT void panel_pair(const int16_t *restrict x, const int8_t *restrict w, int3
     }
 }
 
-void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panel, int8_t *restrict y) {
+void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panels, int32_t count, int8_t *restrict y) {
     const mg_grid_t grid = mg_grid(p->y_zero, p->y_min, p->y_max);
-    const int8_t *w = p->w.w;
-    for (int32_t oc = 0; oc < 2 * p->channel_pairs; oc += 2, w += 4 * p->taps) {
-        int32_t acc[2][4];
-        panel_pair(panel, w, p->taps, acc);
-        for (int32_t c = 0; c < 2; c++, y += p->y_channel) {
-            const uint32_t bias = (uint32_t)p->w.bias[oc + c];
-            for (int32_t position = 0; position < 4; position++) {
-                const int32_t sum = (int32_t)((uint32_t)acc[c][position] + bias); /* may wrap */
-                y[position] = mg_to_grid(&grid, (float)sum * p->w.scale[oc + c]);
+    for (; count > 0; count--, panels += 8 * p->taps, y += 4) {
+        const int8_t *w = p->w.w;
+        int8_t *to = y;
+        for (int32_t oc = 0; oc < 2 * p->channel_pairs; oc += 2, w += 4 * p->taps) {
+            int32_t acc[2][4];
+            panel_pair(panels, w, p->taps, acc);
+            for (int32_t c = 0; c < 2; c++, to += p->y_channel) {
+                const uint32_t bias = (uint32_t)p->w.bias[oc + c];
+                for (int32_t position = 0; position < 4; position++) {
+                    const int32_t sum = (int32_t)((uint32_t)acc[c][position] + bias); /* may wrap */
+                    to[position] = mg_to_grid(&grid, (float)sum * p->w.scale[oc + c]);
+                }
             }
         }
     }

@@ -1,11 +1,12 @@
 /* mg_panel_product_s8 for cores with the DSP extension: two output channels by four positions at a time.
  *
- * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panel, int8_t *y); mg_panel.h has the contract.
+ * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panels, int32_t count, int8_t *y); mg_panel.h has the contract.
  *
  * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
  * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (57 where zero is not -128),
- * and 3 a round of the loop. The first pair of taps is peeled off, so that its sums start from the bias without a move;
- * the loop over the others is unrolled eight times and entered where the first round has as many steps as are left over.
+ * and 3 a round of the loop; a panel takes 17 more. The first pair of taps is peeled off, so that its sums start from the bias
+ * without a move; the loop over the others is unrolled eight times and entered where the first round has as many steps as are
+ * left over.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
 #include "requantize_armv7em.inc"
@@ -26,7 +27,10 @@
         .equ    PANEL_END, 36
         .equ    WEIGHTS_END, 40
         .equ    ENTRY, 44       @ into the unrolled loop
-        .equ    FRAME, 48
+        .equ    LEFT, 48        @ panels
+        .equ    FIRST_Y, 52     @ of this panel
+        .equ    PRODUCT, 56
+        .equ    FRAME, 64
 
         .section .text.mg_panel_product_s8, "ax", %progbits
         .balign 4
@@ -39,7 +43,9 @@ mg_panel_product_s8:
         ldrd    r4, r5, [r0, #PRODUCT_BIAS]
         strd    r4, r5, [sp, #BIAS]
         ldr     r6, [r0, #PRODUCT_Y_CHANNEL]
-        strd    r2, r6, [sp, #Y]
+        strd    r3, r6, [sp, #Y]
+        strd    r2, r3, [sp, #LEFT]             @ and FIRST_Y
+        str     r0, [sp, #PRODUCT]
         GRID
         strd    r7, r11, [sp, #ZERO]
         strd    r8, r9, [sp, #LOW]
@@ -70,6 +76,23 @@ mg_panel_product_s8:
         ldr     x0, [sp, #WEIGHTS_END]
         cmp     weight, x0
         bne     .Lpair
+
+        ldrd    x0, x1, [sp, #LEFT]             @ and FIRST_Y
+        subs    x0, x0, #1
+        beq     .Ldone
+        add     x1, x1, #4
+        strd    x0, x1, [sp, #LEFT]
+        str     x1, [sp, #Y]
+        ldr     x0, [sp, #PRODUCT]
+        ldr     weight, [x0, #PRODUCT_W]
+        ldrd    r4, r5, [x0, #PRODUCT_BIAS]     @ and PRODUCT_SCALE
+        strd    r4, r5, [sp, #BIAS]
+        ldrd    r4, r5, [sp, #PANEL]            @ and PANEL_END
+        sub     r4, r5, r4
+        add     r4, r5, r4
+        strd    r5, r4, [sp, #PANEL]
+        b       .Lpair
+.Ldone:
         add     sp, sp, #FRAME
         pop     {r4-r11, pc}
 
