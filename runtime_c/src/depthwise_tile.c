@@ -18,7 +18,8 @@ void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout
     const int32_t square = square_window(g);
     const bool wide = (square == 3 || square == 4) && g->out_w > ((MG_PLANE_PITCH - 3) / g->stride_w + 1) / 4 * 4;
     const int32_t window = square - (wide ? 2 : 0);
-    const bool groups = square == 4 && g->in_w >= 3 && g->pad_left <= 3 && mg_depthwise_knows(window);
+    const bool fits = square != 4 || (g->in_w >= 3 && g->pad_left <= 3);
+    const bool known = window != 0 && fits && mg_depthwise_knows(window);
     /* a window of four outputs fits, to an even column */
     const int32_t least = wide ? MG_WIDE_PITCH : MG_PLANE_PITCH;
     const int32_t pitch = mg_max_i32(least, (3 * g->stride_w + span_w(g) + 1) & ~1);
@@ -31,10 +32,10 @@ void mg_depthwise_begin(mg_depthwise_t *d, const mg_conv2d_t *g, const mg_layout
     d->plane = scratch;
     d->sums = (int32_t *)(void *)(scratch + plane_rows(g, d->tile_rows) * pitch);
     d->rows = 0;
-    d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero, .groups = groups ? 3 : 0};
+    d->widen = (mg_widen_t){.pitch = pitch, .x_row = x->row, .zero = g->x_zero, .groups = known && square == 4 ? 3 : 0};
     d->taps = (mg_depthwise_taps_t){.pitch = pitch, .row_step = g->stride_h * pitch, .k_h = g->k_h, .k_w = g->k_w};
     d->taps.stride_w = g->stride_w, d->taps.dilation_h = g->dilation_h, d->taps.dilation_w = g->dilation_w;
-    d->taps.square = square == 4 && !groups ? 0 : window;
+    d->taps.square = known ? window : 0;
     if (y != NULL) {
         d->quantize = (mg_requantize_sums_t){.y_row = y->row, .zero = g->y_zero, .min = g->y_min, .max = g->y_max};
     }

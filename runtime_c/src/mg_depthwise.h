@@ -33,6 +33,7 @@ typedef struct {
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);
+void mg_depthwise_sums_any(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);
 bool mg_depthwise_knows(int32_t square); /* whether by assembly, which also fits the pitch that it assumes */
 #if MG_ARMV7EM
 typedef void mg_depthwise_window_t(const mg_depthwise_taps_t *t, const int16_t *plane, const int8_t *w, int32_t *sums);

@@ -28,6 +28,7 @@
 
 #define mg_widen_rows portable_widen_rows
 #define mg_depthwise_sums portable_depthwise_sums
+#define mg_depthwise_sums_any portable_depthwise_sums_any
 #define mg_depthwise_knows portable_depthwise_knows
 #define mg_requantize_sums portable_requantize_sums
 #define mg_sums_to_float portable_sums_to_float
@@ -42,6 +43,7 @@ void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32
 #include "depthwise_conv2d_dgrad_s8.c"
 #include "depthwise_conv2d_rows_s8.c"
 #include "depthwise_sums.c"
+#include "depthwise_sums_any.c"
 #include "depthwise_tile.c"
 #include "requantize_sums.c"
 #include "sums_to_float.c"
