@@ -258,6 +258,11 @@ class Program:
         homes = (self.buffers[self.root(v.buffer)].kind for v in struct.values() if isinstance(v, Ref))
         return all(kind is Kind.CONST for kind in homes)
 
+    def parts(self) -> dict[Struct, tuple[Struct, str]]:
+        """The constant descriptors that are a field of another one, with it: they need no bytes of their own."""
+        given = (a for call in self.calls for a in call.args if isinstance(a, Struct) and self.is_constant(a))
+        return {v: (s, name) for s in dict.fromkeys(given) for name, v in s.fields if isinstance(v, Struct)}
+
     def phase(self, phase: str) -> Iterator[KernelCall]:
         return (c for c in self.calls if c.phase == phase)
 

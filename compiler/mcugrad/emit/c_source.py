@@ -74,6 +74,9 @@ class Printer:
     descriptors: dict[str, str] = field(default_factory=dict)  # text -> identifier
     _identifiers: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._parts = self.program.parts()
+
     def identifier_of(self, buffer: str) -> str:
         """Unique C identifier of a buffer."""
         if buffer not in self._identifiers:
@@ -147,7 +150,7 @@ class Printer:
             case Rate():
                 return self._product("rate", argument.error, argument.factor)
             case Random():
-                return f"&(mg_random_t){{m->state.seed, m->state.step, {argument.tensor}u}}"
+                return f"of_tensor(&random, {argument.tensor}u)"
             case Apply():
                 return "apply"
             case Store():
@@ -187,6 +190,9 @@ class Printer:
         return ", ".join(fields)
 
     def _descriptor(self, struct: Struct) -> str:
+        if struct in self._parts:
+            whole, name = self._parts[struct]
+            return f"{self._descriptor(whole)}.{name}"
         text = self._field(struct)
         if not self.program.is_constant(struct):
             return f"({struct.type}){text}"

@@ -15,11 +15,12 @@ from mcugrad.emit.environment import template_environment
 from mcugrad.emit.identity import model_hash
 from mcugrad.emit.kernels import kernel_files, text_of
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
+from mcugrad.emit.update_inputs import UPDATE_INPUTS, update_inputs
 from mcugrad.emit.windows import WINDOWS, depthwise_windows
 from mcugrad.graph import Model
 from mcugrad.plan.code_size import constant_bytes
 from mcugrad.plan.prefix import frozen_prefix
-from mcugrad.program import Buffer, Function, Kind, Program, Ref
+from mcugrad.program import Buffer, Function, Kind, Program, Random, Ref
 
 TAILS = {"softmax": "mg_softmax_f32", "log_softmax": "mg_log_softmax_f32"}
 
@@ -40,7 +41,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     """The C project of `program`; `source` names the ONNX file and `summary` says in one line what it is."""
     layout, printer = lay_out(program), Printer(program, model.name)
     forward, backward = printer.calls("forward"), printer.calls("backward")
-    own = {WINDOWS: depthwise_windows(program)}
+    own = {WINDOWS: depthwise_windows(program), UPDATE_INPUTS: update_inputs(program)}
     runtime = kernel_files(_kernels(model, program), own)
     constants = list(_constants(program, printer))
     identity = model_hash(model, program, layout) if program.loss is not None else b""
@@ -75,7 +76,8 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     files = {name: environment.get_template(template).render(context) for name, template in names.items()}
     files |= {path.name: text_of(path, own) for path in runtime}
     used = [program.buffers[c["name"]].nbytes for c in constants]
-    descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors)
+    parts = program.parts()
+    descriptors = dict.fromkeys(s for call in program.calls for s in call.descriptors if s not in parts)
     return Project(files, layout, constant_bytes(used, descriptors), identity)
 
 
@@ -119,6 +121,7 @@ def _interface(model: Model, program: Program, printer: Printer, layout: Layout)
         "state": state,
         "scales": len(program.ratios),
         "accumulate": program.accumulate,
+        "random": any(isinstance(a, Random) for c in program.calls for a in c.args),
         "struct_bytes": layout.struct_bytes,
         "arena_bytes": layout.arena_bytes,
         "input": printer.pointer(Ref(program.input)),

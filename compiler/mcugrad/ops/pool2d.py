@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mcugrad.plan.lower import Lowering
 
 WINDOW = ("kernel", "stride", "dilation", "pads", "out_size", "count_pad", "x_zero")
+GRID = ("y_zero", "y_min", "y_max")
 
 
 def _infer(attrs: Attrs, types: Sequence[Type]) -> Type:
@@ -48,7 +49,7 @@ def _struct(dims: Sequence[int], a: Attrs) -> Struct:
     fields |= dict(zip(("stride_h", "stride_w"), a["stride"], strict=True))
     fields |= dict(zip(("dilation_h", "dilation_w"), a["dilation"], strict=True))
     fields |= {"pad_top": top, "pad_left": left, "pad_bottom": bottom, "pad_right": right}
-    fields |= {name: int(a.get(name, 0)) for name in ("count_pad", "x_zero", "y_zero", "y_min", "y_max")}
+    fields |= {name: int(a.get(name, 0)) for name in ("count_pad", "x_zero", *GRID)}
     return Struct("mg_pool2d_t", tuple(fields.items()))
 
 
@@ -97,7 +98,9 @@ def _lower(low: Lowering, var: relax.Var, call: relax.Call, op: str, kernel: str
 
 
 def _window_attrs(attrs: Attrs, x: relax.Expr) -> Attrs:
-    return {"in_size": list(shape(x)[2:]), "layer": attrs["layer"], **{k: attrs[k] for k in WINDOW}}
+    """What gradients need, and the grid: so they have the forward's descriptor, which then is in flash once."""
+    kept = {k: attrs[k] for k in (*WINDOW, *GRID) if k in attrs}
+    return {"in_size": list(shape(x)[2:]), "layer": attrs["layer"], **kept}
 
 
 def _error_result(attrs: Attrs, types: Sequence[Type], result: str) -> Type:
