@@ -1,6 +1,7 @@
 /* The float32 classifier. */
 #include "mg_internal.h"
 
+MG_COLD
 void mg_dense_f32(const float *restrict w, const float *restrict b, const float *restrict x, int32_t n_in, int32_t n_out,
                   float *restrict y) {
     for (int32_t o = 0; o < n_out; o++, w += n_in) {

@@ -1,6 +1,7 @@
 /* Plain SGD of the float32 classifier, in place. */
 #include "mg_internal.h"
 
+MG_COLD
 void mg_dense_update_f32(const float *restrict x, const float *restrict dy, int32_t n_in, int32_t n_out, float lr,
                          float *restrict w, float *restrict b) {
     for (int32_t o = 0; o < n_out; o++) {

@@ -49,7 +49,7 @@ static void store_sums(mg_depthwise_t *d, const int8_t *turned, int32_t c, int32
 }
 
 /* One channel of errors into the plane, its kernel turned around into `turned`. */
-static void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *e, const int8_t *w, int8_t *turned) {
+MG_HOT void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *e, const int8_t *w, int8_t *turned) {
     for (int32_t k = g->k_h * g->k_w; k > 0; k--) {
         *turned++ = w[k - 1];
     }
@@ -60,6 +60,7 @@ static void load_channel(mg_depthwise_t *d, const mg_conv2d_t *g, const int8_t *
     }
 }
 
+MG_COLD
 void mg_depthwise_conv2d_dgrad_s8(const mg_conv2d_t *g, const int8_t *e, const int8_t *restrict w,
                                   int16_t *restrict scratch, mg_store_t *s) {
     const mg_conv2d_t t = transposed(g);

@@ -4,6 +4,7 @@
 /* Read before it is stored: out may be e. */
 enum { AT_ONCE = 64 };
 
+MG_COLD
 void mg_error_map(const void *e, mg_dtype_t e_type, int32_t channels, int32_t plane, mg_store_t *s) {
     const int32_t n = mg_min_i32(plane, AT_ONCE), most = AT_ONCE / n;
     float acc[AT_ONCE];

@@ -6,6 +6,7 @@
 void mg_mask_blocks_armv7em(const int8_t *y, int32_t blocks, uint32_t above, uint32_t below, uint8_t *bits);
 #endif
 
+MG_COLD
 void mg_mask_bits(const int8_t *restrict y, int32_t n, int32_t min, int32_t max, uint8_t *restrict bits) {
     int32_t i = 0;
 #if MG_ARMV7EM

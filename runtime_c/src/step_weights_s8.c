@@ -20,6 +20,7 @@ static uint32_t step_each(const float *acc, int32_t n, float factor, uint32_t ke
 /* n of them, a multiple of four, where acc * factor is finite; hash: key + 0x9E3779B9 * index. */
 uint32_t mg_step_blocks_armv7em(const float *acc, int32_t n, const float *factor, uint32_t hash, int8_t *w);
 
+MG_COLD
 uint32_t mg_step_weights_s8(const float *restrict acc, int32_t n, const float *factor, uint32_t key, uint32_t index,
                             int8_t *restrict w) {
     const int32_t done = mg_abs_f32(*factor) < 0x1p90f ? n & ~3 : 0;

@@ -131,6 +131,7 @@ static void store_blocks(mg_store_t *s, blocks_t *b, int32_t c, int32_t i, const
     }
 }
 
+MG_COLD
 void mg_store_rows(mg_store_t *s, int32_t c, int32_t i, const float *acc, int32_t n, int32_t rows) {
     blocks_t b;
     const bool blocks = n >= 8 && is_plain(s, &b);
