@@ -1,5 +1,6 @@
 /* The gradient of the average pool: each window hands its error, divided by its count, to every position it read. */
 #include "error.inc"
+#include "mg_reach.h"
 #include "pool2d_count.inc"
 
 /* Whether every window counts all k_h * k_w positions. */

@@ -1,5 +1,6 @@
 /* The gradient of the maximum pool: each window hands its error to its first maximum. */
 #include "error.inc"
+#include "mg_reach.h"
 
 /* Whether tap (ky, kx) of the window at (top, left) of plane x is its first maximum: above all before it, below none. */
 static bool first_maximum(const mg_pool2d_t *g, const int8_t *x, int32_t top, int32_t left, int32_t ky, int32_t kx) {

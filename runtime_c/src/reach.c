@@ -1,5 +1,5 @@
 /* Which outputs of a strided window an input position belongs to: once for every kernel that gathers. */
-#include "error.inc"
+#include "mg_reach.h"
 
 mg_reach_t mg_reach(int32_t p, int32_t taps, int32_t stride, int32_t dilation) {
     mg_reach_t r = {0, 1, taps, p, dilation};
