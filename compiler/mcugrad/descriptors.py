@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mcugrad.program import Buffer, Field, KernelCall, Null, Ref, Struct
+from mcugrad.program import Buffer, Field, KernelCall, Null, Program, Ref, Struct
 
 PLANE_PITCH, WIDE_PITCH, PLANE_ELEMENTS, SUM_ELEMENTS = 40, 72, 1024, 256  # as in mg_depthwise.h
 
@@ -46,6 +46,13 @@ def subset(inputs: tuple[Ref | Null, int], outputs: tuple[Ref | Null, int], held
 def subset_of(call: KernelCall) -> dict[str, Field] | None:
     """The mg_subset_t that an update of weights is given."""
     return next((dict(a.fields) for a in call.args if isinstance(a, Struct) and a.type == "mg_subset_t"), None)
+
+
+def one_input_updates(program: Program) -> bool:
+    """Whether every layer that conv2d_update_weight.inc updates has one input channel a group, as depthwise ones: then
+    it needs no code for several at once."""
+    updated = (geometry(c) for c in program.calls if c.kernel.startswith("mg_conv2d_update_weight_"))
+    return all(g["in_c"] == g["groups"] for g in updated)
 
 
 def geometry(call: KernelCall) -> dict[str, Any]:

@@ -10,6 +10,7 @@ libgcc that they call, and of everything in a firmware that is not the model (st
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,22 @@ def _core(board: Board, folder: Path) -> dict[str, Any]:
         "firmware": {name: _firmware(compiler, board, folder / name, defines) for name, defines in FIRMWARES.items()},
         "library": {name: _library(board, folder / name, *LIBRARY[name]) for name in names},
         "files": measure_files(compiler, board),
+        "one_input": measure_files(compiler, board, updates(), "-DMG_INPUTS_AT_ONCE=1"),
     }
 
 
-def measure_files(compiler: str, board: Board) -> dict[str, int]:
-    """Bytes of flash of every runtime file by its name."""
+def measure_files(compiler: str, board: Board, files: Sequence[Path] = (), *flags: str) -> dict[str, int]:
+    """Bytes of flash of these runtime files, or of all, by their names."""
+    files = files or sources()
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
         folder = Path(scratch)
-        sizes = pool.map(lambda path: _object_bytes(_compile(compiler, board, path, folder)), sources())
-        return {path.name: size for path, size in zip(sources(), sizes, strict=True)}
+        sizes = pool.map(lambda path: _object_bytes(_compile(compiler, board, path, folder, *flags)), files)
+        return {path.name: size for path, size in zip(files, sizes, strict=True)}
+
+
+def updates() -> list[Path]:
+    """Those of which a project whose updated layers have one input channel a group compiles less."""
+    return [path for path in sources() if '"conv2d_update_weight.inc"' in path.read_text(encoding="utf-8")]
 
 
 def sources() -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from mcugrad.descriptors import one_input_updates
 from mcugrad.errors import McugradError
 from mcugrad.plan.prefix import frozen_prefix
 from mcugrad.program import KernelCall, Program, Rate, Store, Struct
@@ -39,8 +40,9 @@ def code_bytes(program: Program, files: Iterable[str], core: str) -> int:
     sizes = cores.get(core) or max(cores.values(), key=lambda c: sum(c["files"].values()))
     kernels = [name for name in files if name in sizes["files"] and name not in _IF_CALLED]
     library = {need for name in kernels for need in sizes["needs"].get(name, ())}
+    code = {**sizes["files"], **(sizes["one_input"] if one_input_updates(program) else {})}
     fixed = sizes["firmware"][_variant(program)] + sum(sizes["library"][name] for name in library)
-    return int(fixed + sum(sizes["files"][name] for name in kernels) + model_bytes(program) + _SLACK)
+    return int(fixed + sum(code[name] for name in kernels) + model_bytes(program) + _SLACK)
 
 
 def model_bytes(program: Program) -> int:
