@@ -5,6 +5,8 @@
 Run it after any change of runtime_c/, of targets/common/ or of the pinned compiler; a unit test says when it is due.
 For every core, on an emulated board, at -O2: the bytes of code and constants of each runtime file, of the functions of
 libgcc that they call, and of everything in a firmware that is not the model (start-up, session, C library).
+`one_input`: the files of weight updates again, as a project compiles them whose updated layers have one input channel a
+group.
 """
 
 import json

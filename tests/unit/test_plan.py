@@ -153,8 +153,8 @@ def test_a_folder_holds_the_kernels_it_calls_and_no_others(name: str, scheme: st
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_training_less_takes_less(name: str) -> None:
-    """SRAM, of the arena and what is trained. The arena alone may be larger with frozen weights, whose convolutions have
-    panels."""
+    """SRAM, of the arena and what is trained. The arena alone may be larger with frozen weights, whose convolutions
+    have panels."""
     programs = [program_of(name, scheme) for scheme in ("none", "head", "biases", "all")]
     sizes = [p.arena_bytes + sum(p.buffers[n].nbytes for n in p.state) for p in programs]
     assert sizes == sorted(set(sizes))
