@@ -10,6 +10,7 @@ from graphs import imported, separable
 from mcugrad.emit.manifest import macs
 from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
+from mcugrad.plan import sram_and_speed
 from mcugrad.plan.gradients import JOINED
 from mcugrad.program import Program
 from mcugrad.scheme import Scheme
@@ -22,13 +23,15 @@ def model() -> Model:
     return imported(separable())
 
 
+SCHEME = {"weight": {"first": 1.0, "depthwise": 1.0, "last": 1.0}}
+
+
 def _joined(program: Program) -> list[str]:
     return [c.layer for c in program.calls if c.kernel == JOINED]
 
 
 def _plan(model: Model, arena: int = 0, **scheme: Any) -> Program:
-    weights = {"first": 1.0, "depthwise": 1.0, "last": 1.0}
-    return compile_model(model, Scheme.model_validate({"weight": weights, **scheme}), arena=arena).program
+    return compile_model(model, Scheme.model_validate({**SCHEME, **scheme}), arena=arena).program
 
 
 def test_the_busiest_layer_is_joined_and_others_are_not(model: Model) -> None:
@@ -41,6 +44,15 @@ def test_the_busiest_layer_is_joined_and_others_are_not(model: Model) -> None:
     assert apart.arena_bytes >= 5 * BYTES
     assert program.arena_bytes < apart.arena_bytes - BYTES // 2
     assert macs(program) == macs(apart)
+
+
+def test_bytes_are_bought_with_instructions_that_the_frontier_names(model: Model) -> None:
+    step = compile_model(model, Scheme.model_validate(SCHEME)).step
+    (least, more), *_, (most, none) = sram_and_speed(model, step)
+    assert least < most
+    assert more > none == 0
+    assert _joined(_plan(model, arena=least)) == ["last"]
+    assert _joined(_plan(model, arena=most)) == []
 
 
 @pytest.mark.parametrize(

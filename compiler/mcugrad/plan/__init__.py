@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcugrad.plan.gradients import use_panels_backward
 from mcugrad.plan.inplace import merge_inplace, overlap_channels
-from mcugrad.plan.join import join_all, join_where_needed
+from mcugrad.plan.join import apart_one_by_one, join_all, join_where_needed, joining_cost
 from mcugrad.plan.keep import keep_trained_channels
 from mcugrad.plan.masks import pack_masks
 from mcugrad.plan.panels import use_panels, use_panels_of_unpacked
@@ -45,8 +45,16 @@ def plan(
 
 
 def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, int]]:
-    """(bytes of the arena, estimated instructions of a pass above the fewest) that `plan` can choose from."""
-    return frontier(_lowered(model, step), _least_arena)
+    """(bytes of the arena, estimated instructions of a pass above the fewest) that `plan` can choose from: more of the
+    one, less of the other."""
+    found, streamed = list[tuple[int, int]](), frontier(_lowered(model, step), _least_arena)
+    for program, more in streamed:
+        joined = join_where_needed(schedule(program), _arena)
+        found.append((_arena(joined), more + joining_cost(joined)))
+    apart = apart_one_by_one(schedule(streamed[-1][0]), _arena)
+    found += [(_arena(program), joining_cost(program)) for program in apart]
+    cheapest = {size: min(more for s, more in found if s <= size) for size, _ in sorted(found)}
+    return [(size, more) for size, more in cheapest.items() if all(m > more for s, m in cheapest.items() if s < size)]
 
 
 def _lowered(model: Model, step: TrainingStep | None) -> Program:

@@ -15,12 +15,35 @@ from mcugrad.descriptors import geometry, subset_of
 from mcugrad.plan.gradients import JOINED, UPDATE, is_pointwise_dgrad, is_pointwise_gradient
 from mcugrad.program import Argument, KernelCall, Kind, Null, Program, Ref
 
+AGAIN = 10  # instructions an element of the output's error and group of four channels: fits ds-cnn's last layer
+
 Pair = tuple[int, int]  # indices of a gradient by the input and of the update of the weights that it reads
 
 
 def join_where_needed(program: Program, arena: Callable[[Program], int], limit: int = 0) -> Program:
     """Join the fewest pairs, the largest tried first, with which `arena` is at most `limit`, or where that cannot be as
     small as with all of them. Wants the calls in their final order."""
+    return _join(program, _fewest(program, arena, limit))
+
+
+def apart_one_by_one(program: Program, arena: Callable[[Program], int]) -> list[Program]:
+    """The program with the fewest pairs joined that the smallest `arena` needs, then with one fewer each, that which it
+    can best do without, down to none."""
+    kept, found = _fewest(program, arena, 0), list[Program]()
+    while kept:
+        found.append(_join(program, kept))
+        without = [[p for p in kept if p != pair] for pair in kept]
+        kept = min(without, key=lambda fewer: arena(_join(program, fewer)))
+    return [*found, program]
+
+
+def joining_cost(program: Program) -> int:
+    """Instructions that its joined calls take more than two calls would, estimated."""
+    dims = [geometry(c) for c in program.calls if c.kernel == JOINED]
+    return sum(AGAIN * g["out_c"] * g["in_h"] * g["in_w"] * -(-g["in_c"] // 4) for g in dims)
+
+
+def _fewest(program: Program, arena: Callable[[Program], int], limit: int) -> list[Pair]:
     pairs = _pairs(program)
     goal = max(limit, arena(_join(program, pairs)))
     kept = list(pairs)
@@ -28,7 +51,7 @@ def join_where_needed(program: Program, arena: Callable[[Program], int], limit: 
         fewer = [p for p in kept if p != pair]
         if arena(_join(program, fewer)) <= goal:
             kept = fewer
-    return _join(program, kept)
+    return kept
 
 
 def join_all(program: Program) -> Program:

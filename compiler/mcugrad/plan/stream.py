@@ -59,14 +59,15 @@ def stream_where_needed(program: Program, arena: Callable[[Program], int], limit
     return stream(program, _longest_turns(program, _fewest(program, chains, arena, goal), arena, goal))
 
 
-def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[int, int]]:
-    """(what `arena` says, instructions that streaming adds as far as they can be estimated), from the smallest arena to
-    no streaming; each is the cheapest of its arena or smaller ones that leaving out one chain after another finds."""
-    chains, points = cut(program, find_chains(program)), list[tuple[int, int]]()
+def frontier(program: Program, arena: Callable[[Program], int]) -> list[tuple[Program, int]]:
+    """(program, instructions that streaming adds as far as they can be estimated), from the smallest `arena` to no
+    streaming; each is the cheapest of its arena or smaller ones that leaving out one chain after another finds."""
+    chains, points = cut(program, find_chains(program)), list[tuple[Program, int]]()
     while True:
         size = arena(stream(program, chains))
         chains = _fewest(program, chains, arena, size)
-        points.append((size, sum(map(_cost, _longest_turns(program, chains, arena, size)))))
+        longest = _longest_turns(program, chains, arena, size)
+        points.append((stream(program, longest), sum(map(_cost, longest))))
         if not chains:
             return points
         without = [[c for c in chains if c is not chain] for chain in chains]
