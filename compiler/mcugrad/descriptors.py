@@ -55,6 +55,12 @@ def one_input_updates(program: Program) -> bool:
     return all(g["in_c"] == g["groups"] for g in updated)
 
 
+def dgrads_of_pairs(program: Program) -> bool:
+    """Whether a gradient by the input reads weights that lie in pairs, or some channels that do."""
+    read = (struct for c in program.calls if c.work == "dgrad" for struct in c.descriptors)
+    return any(s.type == "mg_split_weights_t" and not isinstance(dict(s.fields)["pairs"], Null) for s in read)
+
+
 def geometry(call: KernelCall) -> dict[str, Any]:
     """The mg_conv2d_t, alone or in an mg_conv2d_rows_t, that a convolution and its gradients begin with."""
     first = call.args[0]

@@ -1,6 +1,7 @@
 /* The gradient of a pointwise convolution by its input: panels of the error times the transposed weights. */
 #include "error.inc"
 #include "mg_panel.h"
+#include "variants.inc"
 
 enum { MOST_PANELS = 16 };
 
@@ -32,7 +33,7 @@ void mg_conv2d_pointwise_dgrad_s8(const mg_conv2d_t *g, const int8_t *restrict e
         float *const second = acc + 4 * count;
         expand(e + from, g->out_c, plane, n, scratch);
         for (int32_t c = 0; c < g->in_c; c += 2) {
-            if (c < w->n) {
+            if (!MG_DGRAD_OF_PAIRS || c < w->n) {
                 mg_weight_columns_s8(w->first, w->n, g->out_c, c, columns);
             } else {
                 mg_weight_columns_of_pairs_s8(w->pairs, g->in_c - w->n, g->out_c, c - w->n, columns);

@@ -2,7 +2,7 @@
 #include "depthwise_widen.inc"
 
 /* The other rows of the tile: those whose sums have no room, or that lie at the ring's beginning. */
-MG_COLD static __attribute__((noinline)) void requantize_rest(mg_depthwise_t *d, const int8_t *w, const float *scale, int8_t *y) {
+MG_COLD MG_APART void requantize_rest(mg_depthwise_t *d, const int8_t *w, const float *scale, int8_t *y) {
     const int32_t first = d->taps.rows;
     for (int32_t done = first; done < d->rows; done += d->taps.rows) {
         const int32_t slot = (d->oy + done) % d->y->rows;

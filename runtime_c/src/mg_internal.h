@@ -27,11 +27,14 @@
 #define MG_ARMV7EM 0
 #endif
 
-/* Hot loops stay functions of their own: inlined, they would share their registers with everything around them. */
+/* Functions that stay functions of their own. Hot loops: inlined, they would share their registers with everything around
+ * them. Others: what is called from several places is there once. */
 #if defined(__GNUC__)
 #define MG_HOT static __attribute__((noinline, hot))
+#define MG_APART static __attribute__((noinline))
 #else
 #define MG_HOT static
+#define MG_APART static
 #endif
 
 /* What hardly counts in a step's instructions is compiled for size, whatever the rest is compiled for. */

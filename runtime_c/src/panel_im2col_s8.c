@@ -59,7 +59,6 @@ static void expand_any(const mg_conv2d_rows_t *g, int32_t row, int32_t column, i
     }
 }
 
-MG_COLD
 void mg_panel_im2col_s8(const mg_conv2d_rows_t *g, int32_t row, int32_t column, int32_t n, const int8_t *restrict x,
                         int16_t *restrict panel) {
     const mg_conv2d_t *c = &g->conv;

@@ -15,7 +15,7 @@ from mcugrad.emit.environment import template_environment
 from mcugrad.emit.identity import model_hash
 from mcugrad.emit.kernels import kernel_files, text_of
 from mcugrad.emit.layout import BOOKKEEPING, C_TYPES, Layout, lay_out
-from mcugrad.emit.update_inputs import UPDATE_INPUTS, update_inputs
+from mcugrad.emit.variants import VARIANTS, variants
 from mcugrad.emit.windows import WINDOWS, depthwise_windows
 from mcugrad.graph import Model
 from mcugrad.plan.code_size import constant_bytes
@@ -41,7 +41,7 @@ def emit_project(model: Model, program: Program, *, source: str, summary: str) -
     """The C project of `program`; `source` names the ONNX file and `summary` says in one line what it is."""
     layout, printer = lay_out(program), Printer(program, model.name)
     forward, backward = printer.calls("forward"), printer.calls("backward")
-    own = {WINDOWS: depthwise_windows(program), UPDATE_INPUTS: update_inputs(program)}
+    own = {WINDOWS: depthwise_windows(program), VARIANTS: variants(program)}
     runtime = kernel_files(_kernels(model, program), own)
     constants = list(_constants(program, printer))
     identity = model_hash(model, program, layout) if program.loss is not None else b""

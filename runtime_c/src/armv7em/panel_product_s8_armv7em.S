@@ -4,7 +4,7 @@
  *
  * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
  * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (57 where zero is not -128),
- * and 3 a round of the loop; a panel takes 17 more. The first pair of taps is peeled off, so that its sums start from the bias
+ * and 3 a round of the loop; a panel takes 14 more. The first pair of taps is peeled off, so that its sums start from the bias
  * without a move; the loop over the others is unrolled eight times and entered where the first round has as many steps as are
  * left over.
  */
@@ -27,10 +27,12 @@
         .equ    PANEL_END, 36
         .equ    WEIGHTS_END, 40
         .equ    ENTRY, 44       @ into the unrolled loop
-        .equ    LEFT, 48        @ panels
-        .equ    FIRST_Y, 52     @ of this panel
-        .equ    PRODUCT, 56
-        .equ    FRAME, 64
+        .equ    FRAME, 48
+@ Pushed arguments above it.
+        .equ    PRODUCT, FRAME
+        .equ    LEFT, FRAME + 4         @ panels
+        .equ    FIRST_Y, FRAME + 8      @ of this panel
+        .equ    ARGUMENTS, 12
 
         .section .text.mg_panel_product_s8, "ax", %progbits
         .balign 4
@@ -38,14 +40,12 @@
         .type   mg_panel_product_s8, %function
         .thumb_func
 mg_panel_product_s8:
-        push    {r4-r11, lr}
+        push    {r0, r2, r3, r4-r11, lr}
         sub     sp, sp, #FRAME
         ldrd    r4, r5, [r0, #PRODUCT_BIAS]
         strd    r4, r5, [sp, #BIAS]
         ldr     r6, [r0, #PRODUCT_Y_CHANNEL]
         strd    r3, r6, [sp, #Y]
-        strd    r2, r3, [sp, #LEFT]             @ and FIRST_Y
-        str     r0, [sp, #PRODUCT]
         GRID
         strd    r7, r11, [sp, #ZERO]
         strd    r8, r9, [sp, #LOW]
@@ -93,7 +93,7 @@ mg_panel_product_s8:
         strd    r5, r4, [sp, #PANEL]
         b       .Lpair
 .Ldone:
-        add     sp, sp, #FRAME
+        add     sp, sp, #FRAME + ARGUMENTS
         pop     {r4-r11, pc}
 
         PACK_SUMS_GENERAL
