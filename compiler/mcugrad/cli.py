@@ -134,6 +134,10 @@ def compile(
             "--ram", metavar="BYTES", parser=_bytes, help="SRAM to stay within, such as 96K; prints the choices"
         ),
     ] = None,
+    flash: Annotated[
+        int | None,
+        typer.Option("--flash", metavar="BYTES", parser=_bytes, help="flash to stay within, such as 512K"),
+    ] = None,
     optimize: Annotated[
         Optimize, typer.Option("--optimize", metavar="ram|speed", help="least SRAM, or fewest instructions that fit")
     ] = Optimize.ram,
@@ -145,7 +149,7 @@ def compile(
     from mcugrad.commands.compile import compile_command
     from mcugrad.pipeline import Options
 
-    options = Options(board, data, train, classes, loss.value, input.value, ram, optimize.value)
+    options = Options(board, data, train, classes, loss.value, input.value, ram, flash, optimize.value)
     compile_command(model, output, options, ["mcugrad", *sys.argv[1:]], report)
 
 

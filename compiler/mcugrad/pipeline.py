@@ -46,7 +46,7 @@ class Compiled:
 @dataclass(frozen=True)
 class Options:
     """What the command line says. `data` calibrates a float model; `classes` replaces the classifier; `input`: whether
-    the sample lies in the arena or is pushed row by row; `ram`: bytes of SRAM, less than the board's; `optimize`: as
+    the sample lies in the arena or is pushed row by row; `ram`, `flash`: bytes, less than the board's; `optimize`: as
     little SRAM as possible, or as few instructions as fit into it."""
 
     board: str
@@ -56,6 +56,7 @@ class Options:
     loss: Loss = "cross_entropy"
     input: Input = "resident"
     ram: int | None = None
+    flash: int | None = None
     optimize: Optimize = "ram"
 
 
@@ -122,7 +123,7 @@ def _fit(
 ) -> tuple[Compiled, Project, Budget]:
     """Plan and emit within the budget; for speed once more, with what SRAM the smallest plan leaves."""
     from mcugrad.emit.project import emit_project
-    from mcugrad.plan.budget import check, predict, sram_limit
+    from mcugrad.plan.budget import Limits, check, predict
 
     trains, pushed = scheme != "none", options.input == "pushed"
     title = f"train {options.train}, loss {options.loss}" if trains else "inference only"
@@ -134,11 +135,11 @@ def _fit(
         return compiled, project, predict(compiled.program, board, *sizes, project.files)
 
     compiled, project, budget = attempt(0)
-    limit = sram_limit(board, options.ram)
-    check(compiled.program, board, budget, limit)
-    if options.optimize == "speed" and limit is not None:
-        faster = attempt(limit - (budget.sram - compiled.program.arena_bytes))
-        if faster[2].sram <= limit:
+    limits = Limits.of(board, options.ram, options.flash)
+    check(compiled.program, board, budget, limits)
+    if options.optimize == "speed" and limits.ram is not None:
+        faster = attempt(limits.ram - (budget.sram - compiled.program.arena_bytes))
+        if limits.hold(faster[2]):
             return faster
     return compiled, project, budget
 

@@ -337,3 +337,8 @@ def test_sram_that_is_no_size_or_too_little(terminal: Terminal, model: Path, cal
     )
     sentence = _refused(terminal, model, "--data", calib, "--train", "all", "--ram", "4K")
     assert re.search(r"needs \d+ bytes of SRAM and --ram allows 4096: the arena peaks at layer", sentence)
+
+
+def test_flash_that_is_too_little(terminal: Terminal, model: Path, calib: Path) -> None:
+    sentence = _refused(terminal, model, "--data", calib, "--flash", "8K")
+    assert re.search(r"needs about \d+ bytes of flash \(\d+ of constants\) and --flash allows 8192: take a ", sentence)

@@ -46,28 +46,42 @@ def predict(program: Program, board: Board, struct_bytes: int, constants: int, f
     return Budget(program.arena_bytes, struct_bytes, static, board.stack_reserve, constants, code)
 
 
-def sram_limit(board: Board, ram: int | None) -> int | None:
-    """Bytes of SRAM that a program may have: the board's, or `ram` where that is less; None on the host."""
-    sizes = [size for size in (ram, board.memory.ram.size if board.memory else None) if size is not None]
-    return min(sizes, default=None)
+@dataclass(frozen=True)
+class Limits:
+    """Bytes that a program may have; None: any number. `owners`: who says so, of SRAM and of flash."""
+
+    ram: int | None
+    flash: int | None
+    owners: tuple[str, str]
+
+    @staticmethod
+    def of(board: Board, ram: int | None, flash: int | None) -> Limits:
+        """The board's, or `ram` and `flash` where these are less."""
+        sizes = (board.memory.ram.size, board.memory.flash.size) if board.memory else (None, None)
+        least, owners = list[int | None](), list[str]()
+        for size, asked, option in zip(sizes, (ram, flash), ("--ram", "--flash"), strict=True):
+            allowed = asked is not None and (size is None or asked < size)
+            least.append(asked if allowed else size)
+            owners.append(f"{option} allows" if allowed else f"{board.name} has")
+        return Limits(least[0], least[1], (owners[0], owners[1]))
+
+    def hold(self, budget: Budget) -> bool:
+        """Whether `budget` is within both."""
+        fits = (limit is None or need <= limit for limit, need in ((self.ram, budget.sram), (self.flash, budget.flash)))
+        return all(fits)
 
 
-def check(program: Program, board: Board, budget: Budget, ram: int | None) -> None:
-    """Raises McugradError when `budget` exceeds `ram` or the board's flash, naming the busiest layer and what is alive
-    there."""
-    if ram is not None and budget.sram > ram:
-        owner = f"{board.name} has {ram}" if board.memory and ram == board.memory.ram.size else f"--ram allows {ram}"
+def check(program: Program, board: Board, budget: Budget, limits: Limits) -> None:
+    """Raises McugradError when `budget` exceeds `limits`, naming the busiest layer and what is alive there."""
+    if limits.ram is not None and budget.sram > limits.ram:
         raise McugradError(
-            f"the program needs {budget.sram} bytes of SRAM and {owner}: {_peak_text(program)}; "
-            "train fewer layers (--train), or take a smaller model or input"
+            f"the program needs {budget.sram} bytes of SRAM and {limits.owners[0]} {limits.ram}: "
+            f"{_peak_text(program)}; train fewer layers (--train), or take a smaller model or input"
         )
-    if board.memory is None:
-        return
-    flash = board.memory.flash.size
-    if budget.flash > flash:
+    if limits.flash is not None and budget.flash > limits.flash:
         raise McugradError(
-            f"the program needs about {budget.flash} bytes of flash ({budget.constants} of constants) and {board.name} "
-            f"has {flash}: take a smaller model, or fewer classes (--classes)"
+            f"the program needs about {budget.flash} bytes of flash ({budget.constants} of constants) and "
+            f"{limits.owners[1]} {limits.flash}: take a smaller model, or fewer classes (--classes)"
         )
 
 
