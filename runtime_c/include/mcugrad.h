@@ -375,13 +375,13 @@ uint32_t mg_conv2d_pointwise_update_weight_accumulate_s8(const mg_conv2d_t *g, c
                                                          int16_t *restrict pending, int32_t panels,
                                                          int16_t *restrict scratch, int8_t *restrict w);
 
-/* mg_conv2d_pointwise_dgrad_s8 and then mg_conv2d_pointwise_update_weight_s8 of all input channels, in groups of 4 * panels of
- * them. s->out may be x, which the error of a group overwrites when its weights have moved; s->skip is int8 if any, s->mask_bits
+/* mg_conv2d_pointwise_dgrad_s8, `strip` times four positions at once, and then mg_conv2d_pointwise_update_weight_s8 of all input
+ * channels, in groups of 4 * panels of them. s->out may be x, which the error of a group overwrites when its weights have moved; s->skip is int8 if any, s->mask_bits
  * NULL, in_c even. Predicts and observes the scale of s by itself, with `ratio` and `unit`: see mg_scale_predict.
  * scratch, aligned to 4 bytes: 2 * panels * in_h * in_w int16 and as much as either of the two needs. */
 uint32_t mg_conv2d_pointwise_backward_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *x,
                                          const mg_subset_t *subset, const float *restrict qas, float rate,
-                                         const mg_random_t *random, int8_t *restrict w, int32_t panels,
+                                         const mg_random_t *random, int8_t *restrict w, int32_t panels, int32_t strip,
                                          int16_t *restrict scratch, float *ratio, float unit, mg_store_t *s);
 
 /* The light ones read any error type (`e_type`) as float, exactly. */

@@ -14,7 +14,7 @@ static mg_store_t part_of(const mg_store_t *s, int32_t c, int32_t plane, int8_t 
 MG_COLD
 uint32_t mg_conv2d_pointwise_backward_s8(const mg_conv2d_t *g, const int8_t *restrict e, const int8_t *x,
                                          const mg_subset_t *subset, const float *restrict qas, float rate,
-                                         const mg_random_t *random, int8_t *restrict w, int32_t panels,
+                                         const mg_random_t *random, int8_t *restrict w, int32_t panels, int32_t strip,
                                          int16_t *restrict scratch, float *ratio, float unit, mg_store_t *s) {
     const int32_t plane = g->in_h * g->in_w, channels = 4 * panels;
     int8_t *const made = (int8_t *)scratch, *const out = s->out;
@@ -23,7 +23,7 @@ uint32_t mg_conv2d_pointwise_backward_s8(const mg_conv2d_t *g, const int8_t *res
     mg_scale_predict(s, *ratio, unit);
     if (s->inv_scale == 0.0f) {
         const mg_split_weights_t whole = {w, NULL, g->in_c};
-        mg_conv2d_pointwise_dgrad_s8(g, e, &whole, panels, work, s);
+        mg_conv2d_pointwise_dgrad_s8(g, e, &whole, strip, work, s);
         if (mg_scale_observe(s, ratio, unit)) {
             mg_scale_predict(s, *ratio, unit);
         }
@@ -35,7 +35,7 @@ uint32_t mg_conv2d_pointwise_backward_s8(const mg_conv2d_t *g, const int8_t *res
         mg_conv2d_t some = *g;
         mg_store_t part = part_of(s, c, plane, made);
         some.in_c = run[1] - run[0];
-        mg_conv2d_pointwise_dgrad_s8(&some, e, &columns, panels, work, &part);
+        mg_conv2d_pointwise_dgrad_s8(&some, e, &columns, strip, work, &part);
         s->absmax = part.absmax, s->clipped = part.clipped;
         saturated += mg_conv2d_pointwise_update_weight_s8(g, e, x, &trained, qas, rate, random, panels, work, w);
         memcpy(out + c * plane, made, (size_t)(some.in_c * plane));

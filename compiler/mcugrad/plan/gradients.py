@@ -37,25 +37,27 @@ def use_panels_backward(program: Program, arena: int = 0) -> Program:
         if call.kernel in DENSE and _is_dense(geometry(call)):
             calls.append(replace(call, kernel=DENSE[call.kernel]))
         elif is_pointwise_gradient(call):
-            panels, elements = _panels(call, room)
+            counts, elements = _panels(call, room)
             name = f"{call.layer}.{'e' if call.kernel == DGRAD else 'w'}.panel"
             buffers[name] = Buffer(name, "int16", (elements,), Kind.SCRATCH, call.layer)
-            calls.append(_with_panels(program, call, panels, name))
+            calls.append(_with_panels(program, call, counts, name))
         else:
             calls.append(call)
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
-def _panels(call: KernelCall, room: int) -> tuple[int, int]:
-    """How many panels at once fit into `room` bytes, at least one, and the int16 elements that they take."""
+def _panels(call: KernelCall, room: int) -> tuple[tuple[int, ...], int]:
+    """How many panels at once fit into `room` bytes, at least one, and the int16 elements that they take. A joined call
+    has two kinds."""
     if call.kernel == JOINED:
         return _joined_panels(call, room)
-    return _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
+    panels, elements = _dgrad_panels(call, room) if call.kernel == DGRAD else _update_panels(call, room)
+    return (panels,), elements
 
 
-def _with_panels(program: Program, call: KernelCall, panels: int, scratch: str) -> KernelCall:
+def _with_panels(program: Program, call: KernelCall, counts: tuple[int, ...], scratch: str) -> KernelCall:
     """`call` of the kernel that works in `scratch`."""
-    work: tuple[Argument, ...] = (Value(panels), Ref(scratch))
+    work: tuple[Argument, ...] = (*map(Value, counts), Ref(scratch))
     kernel = {**UPDATES, DGRAD: DGRAD_BY_PANELS, JOINED: JOINED}[call.kernel]
     last = 3 if call.kernel == JOINED else 1  # arguments behind the scratch: the output, and of a joined call its scale
     before, after = call.args[:-last], call.args[-last:]
@@ -109,13 +111,13 @@ def _update_panels(call: KernelCall, room: int) -> tuple[int, int]:
     return panels, (4 * panels + 2) * row
 
 
-def _joined_panels(call: KernelCall, room: int) -> tuple[int, int]:
-    """How many panels of four input channels, and of four positions, at once, and the int16 elements for these and the
-    error of these channels."""
+def _joined_panels(call: KernelCall, room: int) -> tuple[tuple[int, int], int]:
+    """How many panels at once of four input channels, and of four positions in the room that these have, and the int16
+    elements for either and the error of these channels."""
     g = geometry(call)
     positions = g["in_h"] * g["in_w"]
     row, even = -(-positions // 4) * 4, g["out_c"] + g["out_c"] % 2
-    longer = max(row, even)
-    most = (room - 4 * longer) // (8 * longer + 4 * positions)
-    panels = panels_at_once(-(-g["in_c"] // 4), most)
-    return panels, 2 * panels * positions + (4 * panels + 2) * longer
+    inputs = panels_at_once(-(-g["in_c"] // 4), (room - 4 * row) // (8 * row + 4 * positions))
+    made, work = 2 * inputs * positions, (4 * inputs + 2) * row
+    strip = panels_at_once(-(-positions // 4), (max(work, room // 2 - made) - 2 * even) // (4 * even))
+    return (inputs, strip), made + max(work, (4 * strip + 2) * even)

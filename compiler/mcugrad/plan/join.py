@@ -15,7 +15,7 @@ from mcugrad.descriptors import geometry, subset_of
 from mcugrad.plan.gradients import JOINED, UPDATE, is_pointwise_dgrad, is_pointwise_gradient
 from mcugrad.program import Argument, KernelCall, Kind, Null, Program, Ref
 
-AGAIN = 10  # instructions an element of the output's error and group of four channels: fits ds-cnn's last layer
+AGAIN = 6  # instructions an element of the output's error and group of four channels: fits ds-cnn's last layer
 
 Pair = tuple[int, int]  # indices of a gradient by the input and of the update of the weights that it reads
 
