@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcugrad.resources import runtime_dir
+from mcugrad.emit.kernels import kernel_files
 from mcugrad.simulate.board import Board, load_board
 from mcugrad.simulate.build import Firmware, build_program
 from mcugrad.simulate.run import Output, run_program
@@ -20,10 +20,11 @@ FAKE_INPUTS, FAKE_OUTPUTS, FAKE_BYTES = 12, 4, 192
 
 
 def fake_folder(parent: Path) -> Path:
-    """A copy of the fake model with mcugrad.h beside it, as `mcugrad compile` would; in a path with a space."""
+    """A copy of the fake model with the public header beside it, as `mcugrad compile` would; in a path with a space."""
     folder = parent / "a model"
     shutil.copytree(FAKE_MODEL, folder)
-    shutil.copy(runtime_dir() / "include" / "mcugrad.h", folder)
+    for header in kernel_files([]):
+        shutil.copy(header, folder)
     return folder
 
 

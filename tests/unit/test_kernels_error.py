@@ -92,7 +92,7 @@ def test_narrowing_in_place(kernels: Kernels, out_type: str, seed: int) -> None:
 
 
 def _scaled(kernels: Kernels, store: Store, ratio: ctypes.c_float, g: float, kernel: Any) -> int:
-    """The loop of mcugrad.h; returns how often its body ran."""
+    """The loop of mg_backward.h; returns how often its body ran."""
     passes = 0
     while True:
         kernels("scale_predict", store, ratio.value, g)

@@ -25,11 +25,13 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 def kernel_files(kernels: Iterable[str], own: Mapping[str, str] = _NONE) -> list[Path]:
     """Paths of the .c, .S, .inc and .h files, sorted by name, that define `kernels` and everything they call.
 
-    `own`: files by name of which a project has a text of its own; what they call is that text's.
+    The public header is always among them, and what it includes. `own`: files by name of which a project has a text of
+    its own; what they call is that text's.
     """
     source = runtime_dir() / "src"
     definitions = _definitions(source)
-    waiting, found = [definitions[k] for k in kernels], set()
+    header = runtime_dir() / "include" / "mcugrad.h"
+    waiting, found = [header, *(definitions[k] for k in kernels)], set()
     while waiting:
         path = waiting.pop()
         if path in found:
@@ -41,8 +43,7 @@ def kernel_files(kernels: Iterable[str], own: Mapping[str, str] = _NONE) -> list
         waiting += _named(source / ASSEMBLY, [f"{path.stem}_{ASSEMBLY}.S"])
         if path.suffix != ".h":  # a header declares, and calls nothing
             waiting += [definitions[n] for n in _USE.findall(text) if n in definitions]
-    header = runtime_dir() / "include" / "mcugrad.h"
-    return sorted({*found, header}, key=lambda p: p.name)
+    return sorted(found, key=lambda p: p.name)
 
 
 def text_of(path: Path, own: Mapping[str, str]) -> str:
