@@ -5,7 +5,6 @@ static const float LN2_HIGH = 0x1.63p-1f;        /* nine bits: times an exponent
 static const float LN2_LOW = -2.12194440e-4f; /* ln 2 - LN2_HIGH */
 
 MG_COLD
-MG_COLD
 float mg_exp_f32(float x) {
     /* x = n ln 2 + r, |r| <= ln 2 / 2; the magic constant rounds half to even */
     float shifted = x * 0x1.715476p+0f + 12582912.0f;

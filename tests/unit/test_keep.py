@@ -70,3 +70,15 @@ def test_layers_that_read_one_tensor_share_what_is_kept() -> None:
     scattered = {"weight": {"wide": 0.25, "other": {"inputs": [7]}}}
     program = compile_model(imported(graph), Scheme.model_validate(scattered)).program
     assert _kept(program) == {"stem.y": (1, 8, 4, 4)}
+
+
+def test_channels_are_those_of_the_layer_that_reads_them() -> None:
+    """The 64 outputs of a Gemm are four channels of 4x4 to the convolution behind it."""
+    b = Builder()
+    x = b.node("Flatten", b.node("GlobalAveragePool", b.node("Conv", "x", b.random(8, 3, 1, 1), name="stem")))
+    x = b.node("Relu", b.node("Gemm", x, b.random(64, 8, scale=0.3), b.random(64), transB=1, name="wide"))
+    x = b.node("Conv", b.node("Reshape", x, b.const([1, 4, 4, 4], "i8")), b.random(8, 4, 1, 1), name="conv")
+    x = b.node("Flatten", b.node("GlobalAveragePool", x))
+    graph = b.model((1, 3, 4, 4), b.node("Gemm", x, b.random(4, 8), transB=1, name="head"))
+    scheme = Scheme.model_validate({"weight": {"conv": 0.5}})
+    assert _kept(compile_model(imported(graph), scheme).program) == {"wide.y.kept": (1, 2, 4, 4)}

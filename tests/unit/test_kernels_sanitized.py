@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 FLAGS = "-g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all"
-MODULES = ("gradient", "error", "forward", "float", "conv", "rows", "depthwise")
+MODULES = ("gradient", "joined", "error", "forward", "float", "conv", "rows", "depthwise")
 
 
 def test_kernels_are_clean(tmp_path: Path) -> None:

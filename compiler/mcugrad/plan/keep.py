@@ -19,10 +19,10 @@ def keep_trained_channels(program: Program) -> Program:
     """Replace every saved activation of which the backward needs only first channels by these."""
     buffers, calls = dict(program.buffers), list(program.calls)
     for name in [n for n, b in program.buffers.items() if b.kind is Kind.ACTIVATION and program.root(n) == n]:
-        whole, channels = buffers[name], _channels(program, name)
-        if channels == 0 or channels * math.prod(whole.shape[2:]) + _mask_bytes(program, name) >= whole.nbytes:
+        whole = buffers[name]
+        kept = replace(whole, name=f"{name}.kept", shape=_needed(program, name))
+        if kept.elements == 0 or kept.nbytes + _mask_bytes(program, name) >= whole.nbytes:
             continue
-        kept = replace(whole, name=f"{name}.kept", shape=(1, channels, *whole.shape[2:]))
         buffers[kept.name] = kept
         last = max(i for i, c in enumerate(calls) if c.phase == "forward" and _reads(program, c, name))
         calls.insert(last + 1, _copy(whole, kept))
@@ -30,18 +30,21 @@ def keep_trained_channels(program: Program) -> Program:
     return replace(program, buffers=buffers, calls=tuple(calls))
 
 
-def _channels(program: Program, name: str) -> int:
-    """How many of the first channels the weight gradients read; 0 where somebody reads others, not just a mask."""
-    needed = [0]
+def _needed(program: Program, name: str) -> tuple[int, ...]:
+    """(1, channels, height, width) of what the weight gradients read, in the shape in which the layer that reads most
+    has it; no channels where somebody reads others than the first, not just a mask."""
+    nothing = 1, 0, 0, 0
+    needed = [nothing]
     for call in program.phase("backward"):
         reads = sum(program.root(n) == name for n in call.reads)
         if reads == 0 or (reads == 1 and masks_with(program, call, name)):
             continue
         first = _first_channels(call)
         if reads > 1 or call.work != "wgrad" or first == 0:
-            return 0
-        needed.append(first)
-    return max(needed)
+            return nothing
+        g = geometry(call)
+        needed.append((1, first, g["in_h"], g["in_w"]))
+    return max(needed, key=math.prod)
 
 
 def _first_channels(update: KernelCall) -> int:

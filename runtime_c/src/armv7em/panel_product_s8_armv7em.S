@@ -1,12 +1,13 @@
 /* mg_panel_product_s8 for cores with the DSP extension: two output channels by four positions at a time.
  *
- * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panels, int32_t count, int8_t *y); mg_panel.h has the contract.
+ * void mg_panel_product_s8(const mg_product_t *p, const int16_t *panels, int32_t count, int8_t *y);
+ * mg_panel.h has the contract.
  *
  * A pair of taps takes 13 instructions for 16 MACs: a word of weights (two taps of two channels) splits into a word a
- * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs (57 where zero is not -128),
- * and 3 a round of the loop; a panel takes 14 more. The first pair of taps is peeled off, so that its sums start from the bias
- * without a move; the loop over the others is unrolled eight times and entered where the first round has as many steps as are
- * left over.
+ * channel, four words of the panel meet both. A pair of channels takes 65 more, 48 of them to requantise eight outputs
+ * (57 where zero is not -128), and 3 a round of the loop; a panel takes 14 more. The first pair of taps is peeled off, so
+ * that its sums start from the bias without a move; the loop over the others is unrolled eight times and entered where the
+ * first round has as many steps as are left over.
  */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP) && !defined(MG_PORTABLE)
 #include "requantize_armv7em.inc"
