@@ -250,6 +250,15 @@ def test_a_label_that_is_no_class_is_refused(library: Library) -> None:
         assert d.statistics().step == 0
 
 
+@pytest.mark.parametrize("label", [2**31, 2**32, -(2**31) - 1])
+def test_a_label_that_would_become_another_in_int32_is_refused_here(library: Library, label: int) -> None:
+    records = clusters(3)
+    with device(MemoryLine(library)) as d:
+        with pytest.raises(McugradError, match=f"the label {label}, which no int32 .* 0 to {FAKE_OUTPUTS - 1}"):
+            d.train(records.x, np.array([0, label, 1]))
+        assert d.statistics().step == 0
+
+
 def test_samples_of_another_shape_are_refused_here(library: Library) -> None:
     with device(MemoryLine(library)) as d:
         with pytest.raises(McugradError, match=f"with {FAKE_INPUTS} int8 values"):

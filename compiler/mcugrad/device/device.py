@@ -151,6 +151,11 @@ class Device:
         targets = self.info.target_len
         if targets == 0 and not np.issubdtype(y.dtype, np.integer):
             raise McugradError(f"y holds {y.dtype}, and the device's model wants class indices")
+        if targets == 0 and (wide := (y < -(2**31)) | (y >= 2**31)).any():
+            raise McugradError(
+                f"y holds the label {y[wide][0]}, which no int32 can hold: give class indices, 0 to "
+                f"{self.info.output_len - 1}"
+            )
         if targets and y[:1].size != (targets if len(y) else 0):
             raise McugradError(
                 f"y has shape {y.shape}, and the device's model wants {targets} float32 targets a sample"
