@@ -225,6 +225,10 @@ def test_what_cannot_be_pulled_or_merged_is_said(fleet: Terminal, states: list[S
     np.savez(fleet.folder / "other.npz", x=np.zeros(3))
     earlier = np.frombuffer(states[0].state, np.uint8)  # of a compilation that has been replaced in its folder
     np.savez(fleet.folder / "earlier.npz", state=earlier, model_hash=np.zeros(16, np.uint8))
+    (fleet.folder / "empty.npz").write_bytes(b"")
+    with (fleet.folder / "array.npz").open("wb") as file:
+        np.save(file, earlier)
+    np.savez(fleet.folder / "unnamed.npz", state=earlier)  # as mcugrad wrote them once
     model = ("--model", "m")
     assert "is a state of model 'toaster'" in fleet.refuses("pull", "foreign.state", "-o", "f.onnx", *model)
     assert "is a state of model 'toaster'" in fleet.refuses(
@@ -234,6 +238,11 @@ def test_what_cannot_be_pulled_or_merged_is_said(fleet: Terminal, states: list[S
     assert "there.state exists" in fleet.refuses("merge", "a.state", "b.state", "-o", "there.state", *model)
     assert "other.npz holds no trained state" in fleet.refuses("pull", "other.npz", "-o", "f.onnx", *model)
     assert "(hash 00000000), not of 'model'" in fleet.refuses("pull", "earlier.npz", "-o", "f.onnx", *model)
+    assert "empty.npz holds no trained state" in fleet.refuses("pull", "empty.npz", "-o", "f.onnx", *model)
+    assert "array.npz holds no trained state" in fleet.refuses("pull", "array.npz", "-o", "f.onnx", *model)
+    assert "unnamed.npz has a state but no array 'model_hash'" in fleet.refuses(
+        "pull", "unnamed.npz", "-o", "f.onnx", *model
+    )
     assert "cannot be read" in fleet.refuses("pull", "nothing.state", "-o", "f.onnx", *model)
     assert "ends in .onnx" in fleet.refuses("pull", "a.state", "-o", "f.h5", *model)
     assert "give two or more" in fleet.refuses("merge", "a.state", "-o", "f.state", *model)

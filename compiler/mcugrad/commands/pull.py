@@ -83,8 +83,14 @@ def state_of(source: Path, manifest: Manifest) -> SavedState:
         return read_state(source, manifest)
     try:
         with np.load(source, allow_pickle=False) as data:
+            if "state" in data and "model_hash" not in data:
+                raise McugradError(
+                    f"{source} has a state but no array 'model_hash', which says of which compilation; an earlier "
+                    "mcugrad wrote it: train again with `mcugrad run`, or, if the model was not compiled again since, "
+                    "add the array to the file: `model_hash` of manifest.json as 16 uint8"
+                )
             state, model_hash = data["state"].tobytes(), data["model_hash"].tobytes()
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as problem:  # TypeError: one array
         raise McugradError(
             f"{source} holds no trained state ({problem}): give a {SUFFIX} file, or the .npz that `mcugrad run` wrote"
         ) from problem
