@@ -221,6 +221,16 @@ def test_inspection_lists_all_that_is_missing(tmp_path: Path) -> None:
     assert not summary.supported
 
 
+def test_inspection_shows_a_quantiser_that_is_not_supported(tmp_path: Path) -> None:
+    b = Builder()
+    scale = b.node("ReduceMax", "x", keepdims=0)
+    b.node("Relu", b.node("DequantizeLinear", b.node("QuantizeLinear", "x", scale, name="q"), scale), out="y")
+    summary = summarize(load_for_inspection(_save(b.model(SHAPE, "y"), tmp_path)))
+    told = {layer.name: layer.problem for layer in summary.layers if layer.problem}
+    assert len(told) == len(summary.problems)
+    assert told["q"].startswith("its scale is computed")
+
+
 # ---- external data --------------------------------------------------------------------------------------------------
 def _external(folder: Path, location: str, **entries: str) -> Path:
     model = _small().model(SHAPE, "y")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcugrad.report.tables import InspectLayer, InspectReport, Usage
+
+if TYPE_CHECKING:
+    from mcugrad.frontend.summary import Summary
 
 
 def inspect_command(source: Path, board_name: str) -> int:
@@ -43,12 +47,15 @@ def inspect_report(source: Path, board_name: str) -> InspectReport:
             Usage("flash", summary.params, flash, (("int8 weights", summary.params),)),
         ]
         fits = fits and all(u.used <= u.budget for u in usages)
-    return InspectReport(source.name, board.name, layers, usages, _verdict(summary.problems, usages, board.name), fits)
+    return InspectReport(source.name, board.name, layers, usages, _verdict(summary, usages, board.name), fits)
 
 
-def _verdict(problems: tuple[str, ...], usages: list[Usage], board: str) -> str:
-    if problems:
-        return f"Not supported: {problems[0]}"
+def _verdict(summary: Summary, usages: list[Usage], board: str) -> str:
+    refused = sum(layer.problem is not None for layer in summary.layers)
+    if refused:  # the view says of each why
+        return f"Not supported: {refused} of {len(summary.layers)} layers"
+    if summary.problems:
+        return f"Not supported: {summary.problems[0]}"
     over = [u for u in usages if u.used > u.budget]
     if over:
         return f"Does not fit {board}: needs at least {over[0].used} bytes of {over[0].name}, it has {over[0].budget}"

@@ -12,6 +12,8 @@ from mcugrad.frontend.graph import Graph, Node, Shape, from_model
 from mcugrad.frontend.normalise import canonical_graph
 from mcugrad.frontend.support import problems
 
+_GRIDS = ("QuantizeLinear", "DequantizeLinear")
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -37,7 +39,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers and their totals; `supported` is whether the model compiles as far as the frontend can tell."""
+    """All layers and their totals; `supported` is whether the model compiles as far as the frontend can tell.
+
+    `problems`: those of the layers, each with its layer's name; or, where no layer has one, that of the whole graph.
+    """
 
     layers: tuple[Layer, ...]
     params: int
@@ -65,7 +70,7 @@ def summarize(model: onnx.ModelProto) -> Summary:
             graph = canonical_graph(model)
         except McugradError as error:
             general = [str(error)]
-    shown = [node for node in graph.nodes if node.op not in ("QuantizeLinear", "DequantizeLinear")]
+    shown = [node for node in graph.nodes if node.op not in _GRIDS or node.name in reasons]
     layers = tuple(_layer(graph, node, reasons.get(node.name)) for node in shown)
     return Summary(
         layers,
@@ -74,7 +79,7 @@ def summarize(model: onnx.ModelProto) -> Summary:
         graph.shapes.get(graph.inputs[0], ()) if graph.inputs else (),
         graph.shapes.get(graph.outputs[0]),
         _largest_pair(graph, shown),
-        bool(graph.quant) or len(shown) < len(graph.nodes),
+        bool(graph.quant) or any(node.op in _GRIDS for node in graph.nodes),
         (*(str(item.error()) for item in found), *general),
     )
 
