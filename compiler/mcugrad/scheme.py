@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from mcugrad.errors import McugradError
 from mcugrad.graph import Model, Parameter, Role
@@ -60,6 +60,12 @@ class Scheme(_Strict):
     accumulate: int = Field(default=1, ge=1, le=MAX_ACCUMULATE, strict=True)
     bias: Bias = Bias()
     weight: dict[str, float | Channels] = {}
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> str:
+        """What an error calls it: its file, where it was read from one."""
+        return "the scheme" if self._file is None else str(self._file)
 
 
 _KEYS = (*Scheme.model_fields, *Bias.model_fields, *Channels.model_fields)
@@ -124,7 +130,7 @@ def load_scheme(text: str) -> str | Scheme:
     if not path.is_file():
         raise McugradError(f"training scheme '{text}' is neither a TOML file nor one of {', '.join(PRESETS)}")
     try:
-        return Scheme.model_validate(tomllib.loads(path.read_text()))
+        scheme = Scheme.model_validate(tomllib.loads(path.read_text()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise McugradError(f"{path}: not valid TOML: {problem}") from problem
     except ValidationError as problem:
@@ -133,10 +139,13 @@ def load_scheme(text: str) -> str | Scheme:
         unknown = first["type"] == "extra_forbidden"
         said = f"no such key{_near(str(first['loc'][-1]), _KEYS)}" if unknown else first["msg"]
         raise McugradError(f"{path}: '{where}': {said}; see 'A training scheme' in the README") from problem
+    scheme._file = path
+    return scheme
 
 
 def resolve(scheme: str | Scheme, model: Model) -> Selection:
-    """The parameters of `model` that `scheme` trains. Raises McugradError naming a layer that is not there."""
+    """The parameters of `model` that `scheme` trains. Raises McugradError naming the scheme's file and the layer of
+    it that is not there."""
     if isinstance(scheme, Scheme):
         return _resolve_file(scheme, model)
     presets: dict[str, Callable[[Parameter], bool]] = {
@@ -158,25 +167,25 @@ def _resolve_file(scheme: Scheme, model: Model) -> Selection:
     if scheme.bias.last:
         chosen |= {p.name for p in with_bias[-scheme.bias.last :]}
     for layer in scheme.bias.layers:
-        chosen.add(_find(layer, with_bias, model, "bias").name)
+        chosen.add(_find(layer, with_bias, model, "bias", scheme.source).name)
     subsets = {}
     for layer, share in scheme.weight.items():
-        parameter = _find(layer, [p for p in body if p.role is Role.WEIGHT], model, "weight")
-        subsets[parameter.name] = _subset(parameter, share)
+        parameter = _find(layer, [p for p in body if p.role is Role.WEIGHT], model, "weight", scheme.source)
+        subsets[parameter.name] = _subset(parameter, share, scheme.source)
         chosen.add(parameter.name)
     names = tuple(p.name for p in model.parameters if p.name in chosen)
     if not names:
-        raise McugradError("the scheme trains nothing: set head = true, or name layers under [bias] or [weight]")
+        raise McugradError(f"{scheme.source} trains nothing: set head = true, or name layers under [bias] or [weight]")
     return Selection(names, subsets, scheme.errors, scheme.rounding, scheme.accumulate)
 
 
-def _find(layer: str, candidates: list[Parameter], model: Model, what: str) -> Parameter:
+def _find(layer: str, candidates: list[Parameter], model: Model, what: str, where: str) -> Parameter:
     for parameter in candidates:
         if parameter.layer == layer:
             return parameter
     layers = [p.layer for p in candidates]
     reason = f"has no {what}" if layer in model.layers else "is not in the model"
-    raise McugradError(f"scheme: layer '{layer}' {reason}{_near(layer, layers, cutoff=0.0)}")
+    raise McugradError(f"{where}: layer '{layer}' {reason}{_near(layer, layers, cutoff=0.0)}")
 
 
 def _near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
@@ -185,23 +194,23 @@ def _near(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _subset(parameter: Parameter, share: float | Channels) -> Subset:
+def _subset(parameter: Parameter, share: float | Channels, where: str) -> Subset:
     outputs, inputs = parameter.value.shape[:2]
     if isinstance(share, float):
         if not 0.0 < share <= 1.0:
-            raise McugradError(f"scheme: '{parameter.layer}' = {share}: a share lies in (0, 1]")
+            raise McugradError(f"{where}: '{parameter.layer}' = {share}: a share lies in (0, 1]")
         return Subset(((0, math.ceil(share * inputs)),), ((0, outputs),))
     return Subset(
-        _checked(parameter.layer, share.inputs, inputs, "input"),
-        _checked(parameter.layer, share.outputs, outputs, "output"),
+        _checked(parameter.layer, share.inputs, inputs, "input", where),
+        _checked(parameter.layer, share.outputs, outputs, "output", where),
     )
 
 
-def _checked(layer: str, channels: tuple[int, ...] | None, count: int, what: str) -> Runs:
+def _checked(layer: str, channels: tuple[int, ...] | None, count: int, what: str, where: str) -> Runs:
     if channels is None:
         return ((0, count),)
     bad = [c for c in channels if not 0 <= c < count]
     if bad or not channels or len(set(channels)) != len(channels):
         detail = f"channel {bad[0]} is not in 0..{count - 1}" if bad else "the list is empty or repeats a channel"
-        raise McugradError(f"scheme: '{layer}' {what}s: {detail}")
+        raise McugradError(f"{where}: '{layer}' {what}s: {detail}")
     return runs(channels)

@@ -108,14 +108,21 @@ def test_a_malformed_file_is_named_with_the_key(tmp_path: Path, text: str, said:
         ("[weight]\nstem = { outputs = [-1] }", "'stem' outputs: channel -1 is not in 0..7"),
         ("[weight]\nstem = { outputs = [] }", "'stem' outputs: the list is empty or repeats"),
         ("[weight]\nstem = { outputs = [2, 2] }", "'stem' outputs: the list is empty or repeats"),
-        ("head = false", "the scheme trains nothing"),
+        ("head = false", "trains nothing: set head = true"),
     ],
 )
 def test_a_scheme_that_does_not_fit_the_model(tmp_path: Path, model: Model, text: str, said: str) -> None:
     scheme = _load(tmp_path, text)
     with pytest.raises(McugradError) as problem:
         compile_model(model, scheme)
-    assert said in str(problem.value)
+    sentence = str(problem.value)
+    assert sentence.startswith(str(tmp_path / "scheme.toml"))
+    assert said in sentence
+
+
+def test_a_scheme_without_a_file_is_called_the_scheme(model: Model) -> None:
+    with pytest.raises(McugradError, match=r"^the scheme: layer 'sum1' is not in the model"):
+        resolve(Scheme(weight={"sum1": 1.0}), model)
 
 
 def test_neither_preset_nor_file(tmp_path: Path) -> None:
