@@ -132,6 +132,12 @@ def distance(chain: Chain, x_row: int, y_row: int) -> int:
     return found
 
 
+def only_used_by(program: Program, name: str, calls: set[int]) -> bool:
+    """Whether these calls, by their id, are all that read or write tensor `name`: then it may lie in rows."""
+    users = [c for c in program.calls if name in {program.root(n) for n in (*c.reads, *c.writes)}]
+    return name != program.root(program.output) and all(id(c) in calls for c in users)
+
+
 def row_bytes(tensor: Buffer) -> int:
     """Bytes of a row of all channels."""
     return tensor.shape[1] * tensor.shape[3]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from mcugrad.plan.chains import ADD, DEPTHWISE, Chain, distance, ring_rows, row_bytes, scratch_bytes
+from mcugrad.plan.chains import ADD, DEPTHWISE, Chain, distance, only_used_by, ring_rows, row_bytes, scratch_bytes
 from mcugrad.plan.inplace import reads_channels_whole
 from mcugrad.program import Program
 
@@ -31,14 +31,9 @@ def cut(program: Program, runs: Sequence[Chain], *, pushed: bool = False) -> lis
         if run.stages[-1].call.kernel == ADD or len(run.stages) == 2:
             found.append(run)
         else:
-            ends = _only_read_and_written_by(program, run.x, users), _only_read_and_written_by(program, run.y, users)
+            ends = only_used_by(program, run.x, users), only_used_by(program, run.y, users)
             found += _Cutter(program, run, ends, pushed=pushed and run is runs[0]).chains()
     return found
-
-
-def _only_read_and_written_by(program: Program, name: str, calls: set[int]) -> bool:
-    users = [c for c in program.calls if name in {program.root(n) for n in (*c.reads, *c.writes)}]
-    return name != program.root(program.output) and all(id(c) in calls for c in users)
 
 
 @dataclass

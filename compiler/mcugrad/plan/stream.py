@@ -23,6 +23,7 @@ from mcugrad.plan.chains import (
     Stage,
     distance,
     find_chains,
+    only_used_by,
     ring_rows,
     row_bytes,
     scratch_bytes,
@@ -174,9 +175,8 @@ def _row_tensors(program: Program, chains: Sequence[Chain]) -> set[str]:
     ends = {c.x for c in chains} | {c.y for c in chains}
     found = set()
     for name in ends:
-        users = [c for c in program.calls if name in {program.root(n) for n in (*c.reads, *c.writes)}]
-        written = name == program.input or any(name in c.writes for c in users)
-        if written and name != program.root(program.output) and all(id(c) in inside for c in users):
+        written = name == program.input or any(name in c.writes for c in program.calls)
+        if written and only_used_by(program, name, inside):
             found.add(name)
     return found
 

@@ -159,9 +159,9 @@ def _add_work(nodes: Sequence[Node], manifest: Mapping[str, Any]) -> None:
         elif call["work"] == "dgrad":
             node.dgrad += call["macs"]
         elif call["work"] == "wgrad":
-            both = call.get("dgrad_macs", 0)  # one call makes both gradients
-            node.wgrad += call["macs"] - both
-            node.dgrad += both
+            dgrad = call.get("dgrad_macs", 0)  # where one call makes both gradients
+            node.wgrad += call["macs"] - dgrad
+            node.dgrad += dgrad
 
 
 def _add_bytes(nodes: Sequence[Node], manifest: Mapping[str, Any]) -> None:
