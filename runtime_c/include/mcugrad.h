@@ -105,8 +105,8 @@ void mg_fully_connected_pairs_s8(const mg_conv2d_t *g, const int8_t *restrict x,
                                  int16_t *restrict scratch, int8_t *restrict y);
 /* Output rows [first, first + count) of mg_conv2d_s8 for groups == in_c, out_c a multiple of in_c; weights OIHW, bias not
  * NULL. One channel is read after the other; where a tile holds all of one (the compiler's in_one_tile), y may lie on channels
- * of x that have been read. scratch is aligned to 4 bytes; the compiler's depthwise_scratch says how much: at most 4 KB for kernels up to
- * 13 x 13 without dilation, whatever the image. */
+ * of x that have been read. scratch is aligned to 4 bytes; the compiler's depthwise_scratch says how much: at most 4 KB for
+ * kernels up to 13 x 13 without dilation, whatever the image. */
 void mg_depthwise_conv2d_rows_s8(const mg_conv2d_rows_t *g, int32_t first, int32_t count, const int8_t *x,
                                  const mg_weights_t *w, int16_t *restrict scratch, int8_t *y);
 /* The same for one position: in_h = in_w = k_h = k_w = out_h = out_w = 1, groups = 1 (Gemm, MatMul). */
@@ -144,8 +144,8 @@ void mg_row_stage_strips_s8(const mg_row_stage_t *stage, int32_t row, int32_t co
 void mg_row_stage_depthwise_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 void mg_row_stage_add_s8(const mg_row_stage_t *stage, int32_t row, int32_t count, int8_t *arena);
 /* n stages, each reading what the one before writes: the same bits as layer after layer. Between two of them only a ring of
- * the rows under a turn's windows exists. The last stage may write over input rows that no stage will read again: the compiler's
- * plan/chains.py says how far apart the two must begin. made: n counters of rows. */
+ * the rows under a turn's windows exists. The last stage may write over input rows that no stage will read again: the
+ * compiler's plan/chains.py says how far apart the two must begin. made: n counters of rows. */
 void mg_row_chain_s8(const mg_row_stage_t *stages, int32_t n, int8_t *arena, int32_t *made);
 /* As far as the first `available` rows of the input allow; made is 0 at first and goes on from call to call. */
 void mg_row_chain_advance_s8(const mg_row_stage_t *stages, int32_t n, int8_t *arena, int32_t *made, int32_t available);

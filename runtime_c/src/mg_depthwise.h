@@ -13,8 +13,8 @@
  * tiles of 3 x 3 windows. */
 enum { MG_PLANE_PITCH = 40, MG_WIDE_PITCH = 72, MG_PLANE_ELEMENTS = 1024, MG_SUM_ELEMENTS = 256 };
 
-/* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. A plane in groups, which is for assembly alone,
- * has the columns of four in the order 0, 2, 1, 3: two words without a permutation. */
+/* `rows` x `columns` bytes of x, a row `x_row` bytes from the next, less `zero`. A plane in groups, which is for assembly
+ * alone, has the columns of four in the order 0, 2, 1, 3: two words without a permutation. */
 typedef struct {
     int32_t rows, columns, x_row, pitch, zero;
     int32_t groups;       /* 3: `plane` is in groups, and begins with one; 0: it is not */
@@ -29,7 +29,7 @@ typedef struct {
     int32_t rows, quads, bias;
     int32_t row_step; /* stride_h * pitch */
     int32_t pitch, k_h, k_w, stride_w, dilation_h, dilation_w;
-    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w odd, not 1), less 2 where the plane is wide; else 0 */
+    int32_t square; /* k_w + stride_w - 1 where assembly knows the window (k_w odd, not 1), less 2 where the plane is wide; or 0 */
 } mg_depthwise_taps_t;
 void mg_depthwise_sums(const mg_depthwise_taps_t *t, const int16_t *restrict plane, const int8_t *restrict w,
                        int32_t *restrict sums);

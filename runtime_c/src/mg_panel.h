@@ -25,7 +25,8 @@ void mg_panel_product_s8(const mg_product_t *p, const int16_t *restrict panels, 
 void mg_strip_product_s8(const mg_product_t *p, const int16_t *restrict panels, int32_t count, int16_t *restrict wide,
                          int8_t *restrict y);
 
-/* The same as mg_panel_product_s8 for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less the zero point. */
+/* The same as mg_panel_product_s8 for one position, y[c] of 2 * channel_pairs channels: x holds the taps in their order, less
+ * the zero point. */
 void mg_position_product_s8(const mg_product_t *p, const int16_t *restrict x, int8_t *restrict y);
 
 /* y[i] = x[i] - x_zero, n elements; y is aligned to 4 bytes. */
