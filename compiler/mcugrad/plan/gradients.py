@@ -2,8 +2,8 @@
 
 By the input: a panel is four positions of the error, expanded to int16 once for all input channels, and the weights are
 transposed two channels at a time for as many panels as there are. By the weight: four channels of the input, expanded
-once for all output channels. The panels are scratch that lives for one call. It is free as long as no more bytes are
-alive than at the busiest call; beyond that a gradient gets one panel.
+once for all output channels. A joined call (join.py) has both, in turn. The panels are scratch that lives for one call.
+It is free as long as no more bytes are alive than at the busiest call; beyond that a gradient gets one panel.
 
 A dense layer has one position: too few for a panel, and its own kernels need no scratch.
 """
