@@ -174,3 +174,12 @@ def quantised_input(model: Model, x: Array) -> Array:
     if model.input_axes is not None:
         facts["axes"] = model.input_axes
     return quantize_samples(x, {"input": facts})
+
+
+def predictions(model: Model, program: Program, samples: Array) -> Array:
+    """What the emitted C of `program` predicts for each of `samples`, int8 as the network takes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        emitted = Emitted(Path(folder))
+        emitted.add(model, program)
+        emitted.build()
+        return np.stack([emitted.predict(model.name, x) for x in samples])

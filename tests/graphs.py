@@ -12,6 +12,9 @@ import onnx
 from frontend_graphs import Builder, shape_of
 from mcugrad import frontend
 from mcugrad.graph import Model
+from mcugrad.pipeline import compile_model
+from mcugrad.program import Program
+from mcugrad.scheme import Channels, Scheme
 
 WATCH = Path(__file__).parents[1] / "models" / "watch" / "watch-unseen-2.onnx"
 
@@ -89,3 +92,9 @@ def imported(model: onnx.ModelProto, name: str = "net", *, float_head: bool = Tr
     from mcugrad.frontend.importer import import_model
 
     return import_model(frontend.quantize(model, samples(model)), name, float_head=float_head)
+
+
+def training_parts(model: Model, errors: str = "int8", **weight: float | Channels) -> Program:
+    """The program that trains these parts of weights, and the biases of the layer `stem`."""
+    scheme = Scheme.model_validate({"errors": errors, "weight": weight, "bias": {"layers": ["stem"]}})
+    return compile_model(model, scheme).program

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from frontend_graphs import Builder
-from graphs import imported
+from graphs import imported, training_parts
 from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
 from mcugrad.program import Kind, Program
@@ -31,11 +31,6 @@ def model() -> Model:
     return imported(_network())
 
 
-def _plan(model: Model, errors: str = "int8", **weight: float | Channels) -> Program:
-    scheme = Scheme.model_validate({"errors": errors, "weight": weight, "bias": {"layers": ["stem"]}})
-    return compile_model(model, scheme).program
-
-
 def _kept(program: Program) -> dict[str, tuple[int, ...]]:
     """Activations that live into the backward, by their shape."""
     reads = {program.root(n) for call in program.phase("backward") for n in call.reads}
@@ -44,17 +39,18 @@ def _kept(program: Program) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("errors", ["int8", "int16", "float32"])
 def test_first_channels_are_kept_and_the_bits_of_a_mask(model: Model, errors: str) -> None:
-    program = _plan(model, errors, expand=0.25)
+    program = training_parts(model, errors, expand=0.25)
     assert _kept(program) == {"stem.y.kept": (1, 4, 8, 8)}
     assert program.buffers["stem.y.mask"].nbytes == 16 * 64 // 8
-    whole = _plan(model, errors, expand=1.0)
+    whole = training_parts(model, errors, expand=1.0)
     assert _kept(whole) == {"stem.y": (1, 16, 8, 8)}
     assert program.arena_bytes < whole.arena_bytes
 
 
 def test_the_first_channels_of_a_depthwise_layer_are_those_of_its_outputs(model: Model) -> None:
-    assert _kept(_plan(model, depthwise=0.5)) == {"expand.y": (1, 24, 8, 8)}  # half of its one input channel is all
-    some = _plan(model, depthwise=Channels(outputs=tuple(range(6))))
+    half_of_one_input = training_parts(model, depthwise=0.5)  # which is all of it
+    assert _kept(half_of_one_input) == {"expand.y": (1, 24, 8, 8)}
+    some = training_parts(model, depthwise=Channels(outputs=tuple(range(6))))
     assert _kept(some) == {"expand.y.kept": (1, 6, 8, 8)}
 
 

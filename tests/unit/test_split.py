@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from frontend_graphs import Builder
-from graphs import imported
+from graphs import imported, training_parts
 from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
 from mcugrad.plan.panels import in_pairs
@@ -31,15 +31,10 @@ def model() -> Model:
     return imported(_network())
 
 
-def _plan(model: Model, errors: str = "int8", **weight: float | Channels) -> Program:
-    scheme = Scheme.model_validate({"errors": errors, "weight": weight, "bias": {"layers": ["stem"]}})
-    return compile_model(model, scheme).program
-
-
 @pytest.mark.parametrize(("share", "held"), [(0.2, 2), (0.4, 4), (0.5, 6), (1.0, 9)])
 def test_the_first_input_channels_are_state_and_the_others_constants(model: Model, share: float, held: int) -> None:
     """As many as train, and one more where that is odd: two channels share a word of the others."""
-    program, factory = _plan(model, narrow=share), model.parameter("narrow.weight").value
+    program, factory = training_parts(model, narrow=share), model.parameter("narrow.weight").value
     weight = program.buffers["narrow.weight"]
     assert (weight.kind, weight.shape) == (Kind.STATE, (7, held, 1, 1))
     np.testing.assert_array_equal(weight.value, factory[:, :held])
@@ -55,13 +50,13 @@ def test_a_window_is_split_where_no_gradient_goes_through_it(model: Model) -> No
     """The gradient of a 3x3 convolution by its input reads its weights whole."""
     scheme = Scheme.model_validate({"weight": {"last": 0.4}})
     assert compile_model(model, scheme).program.buffers["last.weight"].shape == (5, 6, 3, 3)
-    assert _plan(model, last=0.4).buffers["last.weight"].shape == (5, 12, 3, 3)
+    assert training_parts(model, last=0.4).buffers["last.weight"].shape == (5, 12, 3, 3)
 
 
 def test_others_stay_whole(model: Model) -> None:
     """Of other errors; some output channels; depthwise or grouped weights are no matrices to begin with."""
-    assert _plan(model, errors="int16", narrow=0.4).buffers["narrow.weight"].shape == (7, 9, 1, 1)
-    some = _plan(model, narrow=Channels(outputs=(0, 1)))
+    assert training_parts(model, errors="int16", narrow=0.4).buffers["narrow.weight"].shape == (7, 9, 1, 1)
+    some = training_parts(model, narrow=Channels(outputs=(0, 1)))
     assert some.buffers["narrow.weight"].shape == (7, 9, 1, 1)
 
 

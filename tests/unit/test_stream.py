@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bottlenecks import Bottlenecks
-from emitted_models import Emitted
+from emitted_models import predictions
 from graphs import imported
 from kernel_library import Kernels
-from mcugrad.graph import Model
 from mcugrad.pipeline import compile_model
 from mcugrad.plan import sram_and_speed, stream
 from mcugrad.plan.chains import Chain, Stage, Window, distance, ring_rows, turns
@@ -22,14 +18,6 @@ from mcugrad.program import KernelCall, Program, Table
 
 CHAIN = "mg_row_chain_s8"
 SEEDS = st.integers(0, 2**16)
-
-
-def _predictions(model: Model, program: Program, samples: np.ndarray) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as folder:
-        emitted = Emitted(Path(folder))
-        emitted.add(model, program)
-        emitted.build()
-        return np.stack([emitted.predict(model.name, x) for x in samples])
 
 
 def _kernels(program: Program) -> list[str]:
@@ -45,7 +33,7 @@ def test_the_same_bits_in_no_more_memory(seed: int) -> None:
     assert streamed.arena_bytes <= plain.arena_bytes
     assert CHAIN in _kernels(streamed) or streamed.arena_bytes == plain.arena_bytes
     samples = np.random.default_rng(seed).integers(-128, 128, (4, *model.input_shape[1:])).astype(np.int8)
-    np.testing.assert_array_equal(_predictions(model, plain, samples), _predictions(model, streamed, samples))
+    np.testing.assert_array_equal(predictions(model, plain, samples), predictions(model, streamed, samples))
 
 
 def test_a_wide_tensor_between_frozen_layers_never_exists() -> None:
@@ -95,7 +83,7 @@ def test_several_rows_a_turn_where_the_arena_has_room(monkeypatch: pytest.Monkey
     assert (max(_turns(several)), max(_turns(single))) == (4, 1)
     assert several.arena_bytes == single.arena_bytes
     samples = np.random.default_rng(0).integers(-128, 128, (2, *model.input_shape[1:])).astype(np.int8)
-    np.testing.assert_array_equal(_predictions(model, several, samples), _predictions(model, single, samples))
+    np.testing.assert_array_equal(predictions(model, several, samples), predictions(model, single, samples))
 
 
 def _turns(program: Program) -> list[int]:

@@ -116,8 +116,7 @@ class Printer:
             text = f"const float {call.result} = {text}"
         store = call.store
         if store is None:
-            literal = any(isinstance(a, Random) or self._is_literal(a) for a in call.args)
-            return Call(index, text, call.layer, has_literal=literal)
+            return Call(index, text, call.layer, has_literal=any(map(self._is_literal, call.args)))
         scaled, state = store.out in self.program.ratios, f"{store.out}.ratio"
         predicted = scaled and state not in call.writes
         ratio = f"m->state.{self.identifier_of(state)}[0]" if predicted else ""

@@ -48,7 +48,7 @@ def sram_and_speed(model: Model, step: TrainingStep | None) -> list[tuple[int, i
     """(bytes of the arena, estimated instructions of a pass above the fewest) that `plan` can choose from: more of the
     one, less of the other."""
     found, streamed = list[tuple[int, int]](), frontier(_lowered(model, step), _least_arena)
-    for program, more in streamed:
+    for program, more in streamed[:-1]:
         joined = join_where_needed(schedule(program), _arena)
         found.append((_arena(joined), more + joining_cost(joined)))
     apart = apart_one_by_one(schedule(streamed[-1][0]), _arena)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mcugrad.descriptors import geometry, subset_of
+from mcugrad.plan.fewest import fewest
 from mcugrad.plan.gradients import JOINED, UPDATE, is_pointwise_dgrad, is_pointwise_gradient
 from mcugrad.program import Argument, KernelCall, Kind, Null, Program, Ref
 
@@ -46,12 +47,8 @@ def joining_cost(program: Program) -> int:
 def _fewest(program: Program, arena: Callable[[Program], int], limit: int) -> list[Pair]:
     pairs = _pairs(program)
     goal = max(limit, arena(_join(program, pairs)))
-    kept = list(pairs)
-    for pair in sorted(pairs, key=lambda p: program.calls[p[0]].macs, reverse=True):
-        fewer = [p for p in kept if p != pair]
-        if arena(_join(program, fewer)) <= goal:
-            kept = fewer
-    return kept
+    largest_first = sorted(pairs, key=lambda p: program.calls[p[0]].macs, reverse=True)
+    return fewest(pairs, largest_first, lambda kept: arena(_join(program, kept)) <= goal)
 
 
 def join_all(program: Program) -> Program:
@@ -98,8 +95,7 @@ def _joined(program: Program, dgrad: KernelCall, update: KernelCall) -> KernelCa
     assert store is not None
     assert program.unit is not None
     ratio = f"{store.out}.ratio"
-    *head, weight = update.args
-    args: tuple[Argument, ...] = (*head, weight, Ref(ratio), Ref(program.unit), store)
+    args: tuple[Argument, ...] = (*update.args, Ref(ratio), Ref(program.unit), store)
     reads = (*dgrad.reads, *(n for n in update.reads if n not in dgrad.reads), ratio, program.unit)
     return replace(
         update,

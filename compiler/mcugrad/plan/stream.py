@@ -29,6 +29,7 @@ from mcugrad.plan.chains import (
     scratch_bytes,
 )
 from mcugrad.plan.cuts import cut
+from mcugrad.plan.fewest import fewest
 from mcugrad.program import (
     Arena,
     Argument,
@@ -79,12 +80,8 @@ def _fewest(
     program: Program, chains: Sequence[Chain], arena: Callable[[Program], int], goal: int, *, pushed: bool = False
 ) -> list[Chain]:
     """`chains` without those that `arena` <= `goal` does not need; of a pushed sample the first one stays."""
-    kept = list(chains)
-    for chain in sorted(chains[1:] if pushed else chains, key=_cost, reverse=True):
-        fewer = [c for c in kept if c is not chain]
-        if arena(stream(program, fewer, pushed=pushed)) <= goal:
-            kept = fewer
-    return kept
+    dearest_first = sorted(chains[1:] if pushed else chains, key=_cost, reverse=True)
+    return fewest(chains, dearest_first, lambda kept: arena(stream(program, kept, pushed=pushed)) <= goal)
 
 
 def _longest_turns(
